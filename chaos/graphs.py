@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dagcelery import dag, present, task
+from dagcelery import Retry, current, dag, present, task
 from dagcelery.testing.fault_injector import VARIABLE
 
 PRIME = 1_000_003
@@ -86,6 +86,14 @@ def refuse_each(x: int, every: int) -> int:
     return x
 
 
+@task(retry=Retry(5, wait=0))
+def stumble(a: int, b: int) -> int:
+    """Takes no time, and now and then a second attempt."""
+    if _NAPS and (a + b) % 5 == 0 and current().attempt == 1:
+        raise ValueError(f"{a} is not to be done at once")
+    return (a * 41 + b) % PRIME
+
+
 @task
 def linger(seconds: float) -> float:
     """Takes its time."""
@@ -137,6 +145,12 @@ def wide(width: int, x: int) -> int:
     """More successors than one script announces."""
     root = mix(x)
     return digest([digest([root, i]) for i in range(width)])
+
+
+@dag(static=("width",))
+def batches(width: int, x: int) -> int:
+    """Short steps side by side, and one behind the other: what is claimed and committed together."""
+    return digest([stumble(stumble(stumble(x, i), i), i) for i in range(width)])
 
 
 @dag
@@ -248,6 +262,7 @@ _SHAPES: dict[str, tuple[int, Callable[[random.Random], _Made]]] = {
     "random": (8, lambda r: (random_graph, _random_params(r))),
     "workflow": (2, lambda r: (workflow, {"samples": 20, "x": r.randrange(PRIME)})),
     "wide": (1, lambda r: (wide, {"width": 700, "x": r.randrange(PRIME)})),
+    "batches": (3, lambda r: (batches, {"width": r.choice([10, 40]), "x": r.randrange(PRIME)})),
     "bulky": (1, lambda r: (bulky, {"n": r.choice([1, 4])})),
     "skipping": (4, lambda r: (skipping, {"n": r.choice([1, 5, 12]), "every": r.choice([1, 2, 3])})),
     "failing": (2, lambda r: (failing, {"n": 40, "bad": r.randrange(40)})),

@@ -18,9 +18,12 @@ log = logging.getLogger(__name__)
 OF_CHILDREN = (
     *("claim", "finish", "delegate", "number", "child_plans", "wake_ups"),
     *("values", "blocks", "plan", "workers", "send"),
+    *("batched_piece", "portion"),
 )
 OF_MAINS = ("heartbeat", "workers", "due", "sweep", "send")
 """Calls at which processes of a pool and main processes of workers are made to die, before and after."""
+ONLY_AFTER = "portion"
+"""What is committed after one is the next one."""
 
 OUTSIDE = (
     "child killed",
@@ -47,13 +50,14 @@ SKEWS = (0.0, 5.0, -5.0, 3600.0, -86400.0)
 def orders(names: Sequence[str], place: Place) -> list[Order]:
     """An order for each moment of each call."""
     moments: tuple[Moment, ...] = ("before", "after")
-    return [Order(moment, name, place=place) for name in names for moment in moments]
+    chosen = [(moment, name) for name in names for moment in moments if (moment, name) != ("before", ONLY_AFTER)]
+    return [Order(moment, name, place=place) for moment, name in chosen]
 
 
 def kinds() -> set[str]:
     """All kinds of faults that a full storm must have brought."""
     found = orders(OF_CHILDREN, "child") + orders(OF_MAINS, "main")
-    return {*OUTSIDE, *(f"death {order.moment} {order.operation}" for order in found)}
+    return {*OUTSIDE, *(order.kind for order in found)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +151,17 @@ class Storm:
             self._faulty.kill_child()
         else:
             order = self._next(self._of_children, OF_CHILDREN, choice, "child")
-            self._faulty.order_death(replace(order, count=choice.choice([1, 2, 5])))
+            has_happened = order.kind in self._faulty.counts()
+            self._faulty.order_death(replace(order, count=choice.choice([1, 2, 5] if has_happened else [1])))
 
     def _next(self, waiting: list[Order], names: Sequence[str], choice: random.Random, place: Place) -> Order:
-        """Each order in turn, in an order of chance; take back what no process followed by the next round."""
+        """Each order in turn, in an order of chance, but what is rare first; take back what no process followed by the
+        next round.
+        """
         if not waiting:
             self._faulty.ledger.withdraw(place)
             waiting += orders(names, place)
             choice.shuffle(waiting)
+            counts = self._faulty.counts()
+            waiting.sort(key=lambda order: counts.get(order.kind, 0), reverse=True)
         return waiting.pop()

@@ -70,8 +70,8 @@ class DagceleryError(_Record):
         self.culprit, self.problem, self.remedy = self._parts()
 
     def _parts(self) -> tuple[str, str, str]:
-        """Return culprit, problem and remedy."""
-        return self.culprit, self.problem, self.remedy
+        """Return culprit, problem and remedy; where a serializer says why with an exception, its text."""
+        return str(self.culprit), self.problem, self.remedy
 
     def __str__(self) -> str:
         parts = [part.rstrip(". ") for part in (self.problem, self.remedy) if part]

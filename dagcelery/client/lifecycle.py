@@ -12,7 +12,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 from dagcelery import bounded, objects
 from dagcelery.client.places import find_place
@@ -46,7 +46,7 @@ from dagcelery.payload import addresses, fingerprints, functions, values
 from dagcelery.payload.fingerprints import code_hash, is_comparable, same_code, why_not_comparable
 from dagcelery.planner.compile import plan as make_plan
 from dagcelery.planner.encoding import encode_plan
-from dagcelery.planner.plan import Body, FunctionSpec, Param, Plan
+from dagcelery.planner.plan import KEPT_BYTES, Body, FunctionSpec, Param, Plan, size_of
 from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
 from dagcelery.store.records import ROOT, Lost, NewRun, RunRecord, Scope, Spot
@@ -183,7 +183,7 @@ def plan_of(node: Submittable, *, queue: str = "celery", settings: Settings | No
     kept = _plans.get(id(dag))
     if kept is None or kept[0] is not dag or kept[1] != terms or not all(map(_is_so, kept[2].functions)):
         plan = make_plan(dag, serializer={"kind": chosen.serializer}, queue=queue, max_nodes=chosen.max_nodes)
-        kept = bounded.put(_plans, id(dag), (dag, terms, plan), _KEPT_PLANS)
+        kept = bounded.put(_plans, id(dag), (dag, terms, plan), _KEPT_PLANS, size=_size, most_size=KEPT_BYTES)
     return kept[2]
 
 
@@ -197,7 +197,14 @@ def _is_so(spec: FunctionSpec) -> bool:
 
 _KEPT_PLANS: Final = 128
 
-_plans: dict[int, tuple[DAG | Task, tuple[str, str, int], Plan]] = {}
+_Kept: TypeAlias = tuple[DAG | Task, tuple[str, str, int], Plan]
+
+_plans: dict[int, _Kept] = {}
+
+
+def _size(kept: Collection[_Kept]) -> int:
+    return size_of(plan for _, _, plan in kept)
+
 
 _PICKLING: Final = frozenset({"pickle", "dill"})
 """Codecs that write one value as other bytes in another process, sets for one."""

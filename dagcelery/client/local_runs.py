@@ -249,7 +249,7 @@ def is_partitioned(source: Source, dag: DAG) -> bool:
 
 
 def _parameter(source: Source, name: str, place: EnclosingDag) -> FromParam:
-    return FromParam(None, _serializer(source, name, place), default_of(source))
+    return FromParam(None, default_of(source), _serializer(source, name, place))
 
 
 def _serializer(source: Source, name: str, place: EnclosingDag) -> Serializer | None:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from dagcelery.store.records import CHUNK_BYTES, Claim, Response, TaskResult
+from dagcelery.engine.durations import BATCH_SECONDS
+from dagcelery.engine.program import Program
+from dagcelery.payload import failures
+from dagcelery.planner.topology import Follower
+from dagcelery.store.records import CHUNK_BYTES, Claim, PieceId, Response, Scope, TaskResult
 from dagcelery.store.wire import FEW
 
 Executed = tuple[Claim, TaskResult]
 
 
 MOST_BEHIND: Final = 32
-"""Steps of a straight run that are executed one right behind the other before all are committed."""
+"""Steps that are executed right behind those of a batch before all are committed."""
+
+_TINY_SECONDS: Final = BATCH_SECONDS / 10
+"""What is not the only one to follow a piece is executed behind it if it takes no longer: a call to the store takes as
+long, and others would have to come for it."""
 
 
 class Batch:
@@ -29,8 +38,8 @@ class Batch:
         self.waiting = deque(claims)
         self.executed: list[Executed] = []
         self.in_hand: Claim | None = None
-        self.told: list[tuple[list[Executed], Response]] = []
-        """What the watch's thread has committed: hooks and listeners hear of it from the worker's thread."""
+        self.told: deque[tuple[Sequence[Executed], Response]] = deque()
+        """What is committed: hooks and listeners hear of it from the worker's thread."""
 
     def begin(self, following: Claim | None = None) -> Claim | None:
         """Take a piece in hand: the next one, if none follows the last; None if there is none."""
@@ -45,6 +54,61 @@ class Batch:
             self.executed.append((self.in_hand, result))
             self.in_hand = None
             return self.executed[-1]
+
+    def committed(self, portion: Sequence[Executed], response: Response) -> None:
+        """Note what came of the first of what is executed, and who has to be told."""
+        del self.executed[: len(portion)]
+        self.told.append((portion, response))
+
+
+class Behind:
+    """What may be executed right behind pieces that are executed and not committed: it has no claim, and needs none.
+
+    Before the commit of what it waits for, nobody else can have it; so it waits for nothing but such pieces.
+    """
+
+    def __init__(self, program: Program, usual: Callable[[str], float | None]) -> None:
+        self._program = program
+        self._usual = usual
+        self._until = time.perf_counter() + BATCH_SECONDS
+        self._known: dict[str, dict[str, bytes | None]] = {}
+        self._done: dict[str, set[int]] = {}
+        self._next = deque[tuple[float, Claim]]()
+        self._left = MOST_BEHIND
+
+    def note(self, executed: Executed) -> None:
+        """Take note of a piece that was executed, and of what may be executed behind it now."""
+        claim, result = executed
+        scope, body = claim.scope, claim.scope.body
+        if claim.lo >= 0 or claim.attempt != 1 or claim.poisoned or not self._program.knows(body):
+            return
+        if not is_plain([executed]) or result.lists:
+            return
+        known, done = self._known.setdefault(scope.id, {}), self._done.setdefault(scope.id, set())
+        known.update(claim.values)
+        known.update(result.values)
+        done.add(claim.step)
+        for follower in self._program.followers(body, claim.step):
+            if follower.needs <= done:
+                self._offer(scope, follower, known)
+
+    def _offer(self, scope: Scope, follower: Follower, known: Mapping[str, bytes | None]) -> None:
+        seconds = self._usual(self._program.clock_key(scope.body, follower.step))
+        values = {token: known[token] for token in follower.tokens if known.get(token) is not None}
+        if seconds is None or len(values) < len(follower.tokens):
+            return
+        if follower.is_only or seconds <= _TINY_SECONDS:
+            needs = frozenset(PieceId(scope.id, step).name for step in follower.needs)
+            self._next.append((seconds, Claim(scope, follower.step, -1, -1, 1, -1, values, follows=needs)))
+
+    def following(self) -> Claim | None:
+        """Return the next piece; None if there is none, or if it would take too long."""
+        while self._next and self._left:
+            seconds, claim = self._next.popleft()
+            if time.perf_counter() + seconds <= self._until:
+                self._left -= 1
+                return claim
+        return None
 
 
 def is_plain(portion: Sequence[Executed]) -> bool:
@@ -71,6 +135,25 @@ def portions(executed: Sequence[Executed]) -> Iterator[list[Executed]]:
         left -= size
     if portion:
         yield portion
+
+
+def in_one_call(portions: Iterable[list[Executed]]) -> Iterator[list[Executed]]:
+    """Leave out what was executed behind pieces of other portions: it is ready by then, and whoever claims it calls it.
+
+    The first one of a portion may follow pieces of the one before, whose commit claims it.
+    """
+    before = None
+    for portion in portions:
+        kept, names = list[Executed](), set[str]()
+        for claim, result in portion:
+            if claim.follows <= names or (not kept and (before is None or claim.follows <= before)):
+                kept.append((claim, result))
+                names.add(claim.piece)
+            elif result.error is not None:
+                failures.release(result.error)
+        if kept:
+            yield kept
+            before = names
 
 
 def without_result(executed: Executed) -> Executed:

@@ -213,14 +213,17 @@ class Watchdog:
         while True:
             self._busy.wait()
             time.sleep(self._seconds)
-            now = time.monotonic()
-            if not self._armed:
-                self._busy.clear()
-                if self._armed:  # by a thread that came in between
-                    self._busy.set()
-            for thread, (at, callback) in list(self._armed.items()):
-                if now >= at and self._armed.pop(thread, None) is not None:
-                    _attempt(callback)
+            self._look()
+
+    def _look(self) -> None:  # on its own, lest the thread hold the last run that it was called for until the next one
+        now = time.monotonic()
+        if not self._armed:
+            self._busy.clear()
+            if self._armed:  # by a thread that came in between
+                self._busy.set()
+        for thread, (at, callback) in list(self._armed.items()):
+            if now >= at and self._armed.pop(thread, None) is not None:
+                _attempt(callback)
 
 
 def _attempt(callback: Callable[[], None]) -> None:

@@ -21,7 +21,7 @@ from dagcelery.payload.codecs import Codec
 from dagcelery.payload.fingerprints import code_hash, same_code
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Body, FunctionSpec, Plan, Step, codec_key
-from dagcelery.planner.topology import following, topology
+from dagcelery.planner.topology import Follower, followers, topology
 from dagcelery.store.records import CLOSE, HOOK, RANGE_ITEMS, START, Topology
 
 log = quiet_logger(__name__)
@@ -306,9 +306,9 @@ class Program:
         plan, number = self._homes[body]
         return topology(plan)[number][step].function if step >= 0 else ""
 
-    def following(self, body: int, step: int) -> tuple[int, tuple[str, ...]] | None:
-        """Return the step that may be executed right behind this one, and what it reads; None if none may."""
-        return following(*self._homes[body], step) if step >= 0 else None
+    def followers(self, body: int, step: int) -> Sequence[Follower]:
+        """Return the steps that may be executed right behind this one, if others that they need are as well."""
+        return followers(*self._homes[body], step) if step >= 0 else ()
 
     def _place(self, body: int) -> str:
         # Plans that are made by the thousand, by the same function, take as long as each other.

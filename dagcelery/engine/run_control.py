@@ -25,7 +25,7 @@ from dagcelery.payload.signing import Keyring
 from dagcelery.payload.spill import Spill
 from dagcelery.payload.values import Limits
 from dagcelery.planner.encoding import decode_plan
-from dagcelery.planner.plan import Plan
+from dagcelery.planner.plan import KEPT_BYTES, Plan, size_of
 from dagcelery.settings import Settings
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Claim, PieceId, ReadyStep, RunRecord
@@ -129,6 +129,14 @@ _KNOWN_RUNS = 1_000
 _FREE_SECONDS = 0.5
 
 
+def _size(programs: Collection[Program]) -> int:
+    return size_of(program.plan for program in programs)
+
+
+def _size_of_views(views: Collection[RunView]) -> int:
+    return size_of(view.program.plan for view in views)
+
+
 class RunControl:
     """One process's access to runs: a store, keys, a sender, and the plans that it has read.
 
@@ -177,7 +185,8 @@ class RunControl:
         sealed_by = self.keyring.ids[0] if self.keyring.signed else ""
         program = self._adopted.get(id(plan))
         if program is None or program.plan is not plan or is_alone:  # a run in this process looks at its functions anew
-            program = bounded.put(self._adopted, id(plan), Program(plan, self.keyring, None), _KEPT_RUNS)
+            program = Program(plan, self.keyring, None)
+            bounded.put(self._adopted, id(plan), program, _KEPT_RUNS, size=_size, most_size=KEPT_BYTES)
         return self._keep(run_id, program, sealed_by, is_alone=is_alone)
 
     def view(self, run_id: str) -> RunView:
@@ -198,7 +207,7 @@ class RunControl:
         view.sealed_by = sealed_by
         if not is_alone:
             bounded.put(self._programs_of, run_id, (weakref.ref(program), sealed_by), _KNOWN_RUNS)
-        return bounded.put(self._views, run_id, view, _KEPT_RUNS)
+        return bounded.put(self._views, run_id, view, _KEPT_RUNS, size=_size_of_views, most_size=KEPT_BYTES)
 
     def _program(self, run_id: str) -> tuple[Program, str]:
         """Return a run's program, and the id of the key that sealed its plan."""
@@ -212,7 +221,7 @@ class RunControl:
         if program is None:
             imports = None if self.keyring.signed else self.imports
             program = Program(decode_plan(text), self.keyring, imports, self.settings.code_mismatch)
-            bounded.put(self._programs, digest, program, _KEPT_RUNS)
+            bounded.put(self._programs, digest, program, _KEPT_RUNS, size=_size, most_size=KEPT_BYTES)
         return program, values.key_of(stored)
 
     def ended(

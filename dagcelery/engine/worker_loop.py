@@ -19,7 +19,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from dagcelery.engine.batches import MOST_BEHIND, Batch, Executed, portions, without_result
+from dagcelery.engine.batches import Batch, Behind, Executed, in_one_call, portions, without_result
 from dagcelery.engine.durations import BATCH_SECONDS, Durations
 from dagcelery.engine.execute import Execution
 from dagcelery.engine.hooks import Listener, call_task_hooks, seconds_each
@@ -33,12 +33,14 @@ from dagcelery.engine.interrupts import (
     tell,
     tell_apart,
 )
+from dagcelery.engine.program import Program
 from dagcelery.engine.refusals import words
 from dagcelery.engine.run_control import RunControl, Sender
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import DagceleryError, RunNotFound, StoreFull, StoreUnavailable
 from dagcelery.payload import failures
 from dagcelery.payload.signing import Keyring
+from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
 from dagcelery.store.fleet import other_consumers
 from dagcelery.store.protocol import Store
@@ -146,8 +148,7 @@ class WorkerLoop:
     def _advance(self, claims: Sequence[Claim], request: Request) -> Response:
         """Execute what was claimed, commit it, and claim what is requested then."""
         engine, view, first = self._engine, self._view, claims[0]
-        is_known = view.program.knows(first.scope.body) or self._find_plan(first)
-        quota = view.program.quota(first.scope.body, first.step) if is_known and not first.poisoned else None
+        quota = view.program.quota(first.scope.body, first.step) if self._knows(first) and not first.poisoned else None
         if quota is not None and not engine.quotas.take(quota, view, first, self._queue, self._owner):
             return self._claim_instead(request())
         batch, error = Batch(claims), None
@@ -159,70 +160,47 @@ class WorkerLoop:
             except StoreUnavailable as outage:  # the store was asked for what a piece reads
                 error = outage
         with batch.lock:
-            executed, batch.in_hand = batch.executed, None  # the watch's thread has come too late from now on
-        for portion, response in batch.told:
-            self._tell_of_all(portion, response)
+            batch.in_hand = None  # the watch's thread has come too late from now on
+        self._tell_of_all(batch)
         if error is not None:
-            if executed:  # as the work is done, this waits for the store to come back
-                self._claimed(self._commit_all(executed, _nothing))
+            if batch.executed:  # as the work is done, this waits for the store to come back
+                self._claimed(self._commit_all(batch, _nothing))
             with batch.lock:
                 self._give_back(batch)
             raise error
-        response = self._commit_all(executed, request)
+        (_, result), response = batch.executed[-1], self._commit_all(batch, request)
         if quota is not None:
             engine.quotas.give(quota, view, first, self._owner)
-        if view.program.frees and not executed[-1][1].is_refused:
+        if view.program.frees and not result.is_refused:
             engine.free(view)
         return response
 
     def _execute_all(self, batch: Batch, watched: ExitStack, *, is_followed: bool) -> None:
-        """Execute a batch, and behind each piece the steps that wait for it alone, if they are short.
+        """Execute a batch, and right behind it the short steps that wait for pieces of it alone.
 
-        What follows needs no claim, since before the commit no other worker can have it. If the time of a batch is
-        over, what has not begun is given back.
+        If the time of a batch is over, what has not begun is given back.
         """
-        until = time.perf_counter() + BATCH_SECONDS
+        behind = Behind(self._view.program, self._engine.durations.usual)
+        until = time.perf_counter() + 2 * BATCH_SECONDS
         while (claim := batch.begin()) is not None:
-            executed = batch.end(self._execute(claim))
-            if is_followed:
-                self._execute_behind(batch, executed, until, watched)
-            if time.perf_counter() > until + BATCH_SECONDS:
+            behind.note(batch.end(self._execute(claim)))
+            if time.perf_counter() > until:
                 with batch.lock:
                     self._give_back(batch)
-
-    def _execute_behind(self, batch: Batch, executed: Executed, until: float, watched: ExitStack) -> None:
-        known = dict(executed[0].values)
-        for number in range(MOST_BEHIND):
-            claim, result = executed
-            is_plain = claim.lo < 0 and claim.attempt == 1 and not claim.poisoned and self._view.generation == 0
-            is_done = result.failure is None and result.children is None and not (result.lists or result.is_refused)
-            if not (is_plain and is_done and self._view.program.knows(claim.scope.body)) or batch.told:
-                return
-            known |= result.values
-            following = self._follow(claim, known, until)
+        is_watched = False
+        while is_followed and not batch.told and self._view.generation == 0:
+            following = behind.following()
             if following is None:
                 return
-            if number == 0:
+            if not is_watched:
                 watched.enter_context(self._engine.watch.over(partial(self._hand_on, batch)))
+                is_watched = True
             batch.begin(following)
-            executed = batch.end(self._execute(following))
-
-    def _follow(self, claim: Claim, known: Mapping[str, bytes | None], until: float) -> Claim | None:
-        """Return the piece to execute right behind another one, with what it reads; None if it is to be claimed."""
-        program, body = self._view.program, claim.scope.body
-        following = program.following(body, claim.step)
-        if following is None:
-            return None
-        step, tokens = following
-        seconds = self._engine.durations.usual(program.clock_key(body, step))
-        values = {token: known[token] for token in tokens if known.get(token) is not None}
-        if seconds is None or time.perf_counter() + seconds > until or len(values) < len(tokens):
-            return None
-        return Claim(claim.scope, step, -1, -1, 1, -1, values, follows=True)
+            behind.note(batch.end(self._execute(following)))
 
     def _execute(self, claim: Claim) -> TaskResult:
         engine, view = self._engine, self._view
-        is_known = view.program.knows(claim.scope.body) or self._find_plan(claim)
+        is_known = self._knows(claim)
         clock_key = view.program.clock_key(claim.scope.body, claim.step) if is_known else "unknown"
         if claim.step >= 0 and is_known:
             view.meet(claim.scope.body, claim.step)
@@ -232,8 +210,10 @@ class WorkerLoop:
             engine.durations.add(clock_key, seconds_each(claim, result))
         return result
 
-    def _find_plan(self, claim: Claim) -> bool:
+    def _knows(self, claim: Claim) -> bool:
         """Have the plan of a granted piece at hand; what is wrong with it is said where the piece is executed."""
+        if self._view.program.knows(claim.scope.body):
+            return True
         try:
             self._view.trust(claim.scope)
         except StoreUnavailable:
@@ -258,26 +238,24 @@ class WorkerLoop:
         return given
 
     # -- committing -------------------------------------------------------------------------------
-    def _commit_all(
-        self, executed: Sequence[Executed], request: Request, told: list[tuple[list[Executed], Response]] | None = None
-    ) -> Response:
-        """Commit what was executed, in as few calls as possible; the last one claims.
+    def _commit_all(self, batch: Batch, request: Request) -> Response:
+        """Commit what is executed, in as few calls as possible; the last one claims.
 
         What was executed behind a piece is committed with it, or is claimed by the call that commits the piece: else
-        another worker might have it in between. Hooks and listeners hear of it, or it is noted who has to be `told`.
+        another worker might have it in between.
         """
-        parts = list(portions(executed))
+        parts = list(in_one_call(portions(batch.executed)))
         if parts[0][0][0].follows:
             parts[0][0] = without_result(parts[0][0])
         for portion, behind in itertools.pairwise(parts):
             following = behind[0][0] if behind[0][0].follows else None
             want = self._request(following.piece, only=True) if following else None
-            response = self._committed(portion, want, told)
+            response = self._committed(batch, portion, want)
             claims = self._claimed(response)
             if following:
                 claim = self._owned(claims, response, following)
                 behind[0] = without_result(behind[0]) if claim.follows else (claim, behind[0][1])
-        return self._committed(parts[-1], request(), told)
+        return self._committed(batch, parts[-1], request())
 
     def _owned(self, claims: Sequence[Claim], response: Response, following: Claim) -> Claim:
         """Return the claim of a piece that was executed without one, or the old one: if what it has read was not kept,
@@ -289,28 +267,24 @@ class WorkerLoop:
             self._store.machine.release(self._run, claim, self._owner)
         return following
 
-    def _committed(
-        self,
-        portion: list[Executed],
-        request: ClaimRequest | None,
-        told: list[tuple[list[Executed], Response]] | None,
-    ) -> Response:
+    def _committed(self, batch: Batch, portion: Sequence[Executed], request: ClaimRequest | None) -> Response:
         response = self._commit(portion, request)
-        if portion[0][1].is_refused:
-            return response
-        if told is None:
-            self._tell_of_all(portion, response)
-        else:
-            told.append((portion, response))
+        batch.committed(portion, response)
+        if batch.in_hand is None:  # else this is the watch's thread
+            self._tell_of_all(batch)
         if response.retry_seconds is not None and response.retry_seconds <= _WAKE_UP_SECONDS:
             with self._losing_messages():
                 self._engine.sender.wake_up(self._run, self._queue, 1, response.retry_seconds)
         return response
 
-    def _tell_of_all(self, portion: Sequence[Executed], response: Response) -> None:
-        for number, ((claim, result), state) in enumerate(zip(portion, response.states, strict=True), 1):
-            completed = response.completed if number == len(portion) else ()
-            self._tell_of(claim, result, replace(response, states=(state,), completed=completed))
+    def _tell_of_all(self, batch: Batch) -> None:
+        while batch.told:
+            portion, response = batch.told.popleft()
+            if portion[0][1].is_refused:
+                continue
+            for number, ((claim, result), state) in enumerate(zip(portion, response.states, strict=True), 1):
+                completed = response.completed if number == len(portion) else ()
+                self._tell_of(claim, result, replace(response, states=(state,), completed=completed))
 
     def _tell_of(self, claim: Claim, result: TaskResult, response: Response) -> None:
         """Tell hooks and the listener what came of a piece; what it held in memory is free then."""
@@ -399,8 +373,7 @@ class WorkerLoop:
             is_news, following = self._give_back(batch), batch.in_hand
             if batch.executed:
                 want = partial(self._request, following.piece, only=True) if following.follows else _nothing
-                executed, batch.executed, is_news = batch.executed, [], True
-                response = self._commit_all(executed, want, batch.told)
+                is_news, response = True, self._commit_all(batch, want)
                 claims = self._claimed(response)
                 if following.follows:
                     batch.in_hand = self._owned(claims, response, following)
@@ -506,6 +479,12 @@ class Engine(RunControl):
         if view is not None:
             with noted(), view.in_use():
                 WorkerLoop(self, view, queue, message, (*steps, then)).work_on(steps)
+
+    def _program(self, run_id: str) -> tuple[Program, str]:
+        """Read all of a plan at once: what is wrong with it is found before anything is claimed."""
+        program, sealed_by = super()._program(run_id)
+        topology(program.plan)
+        return program, sealed_by
 
     def _readable(self, run_id: str, queue: str) -> RunView | None:
         """Return a run's view; None if the run is gone, or, left to other workers, if it cannot be read here."""

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 _MARK: Final = "dagcelery definition"
 
-_registered: dict[str, Any] = {}
+REGISTERED: Final[dict[str, Any]] = {}
 
 
 def register_definition(definition: T, name: str | None = None) -> T:
@@ -36,7 +36,7 @@ def register_definition(definition: T, name: str | None = None) -> T:
     Raises InvalidDag if another object has the name.
     """
     own_name = f"{type(definition).__module__}:{type(definition).__qualname__}"
-    registered = _registered.setdefault(name or own_name, definition)
+    registered = REGISTERED.setdefault(name or own_name, definition)
     if registered is definition:
         return definition
     if type(registered).__qualname__ != type(definition).__qualname__:
@@ -48,20 +48,21 @@ def register_definition(definition: T, name: str | None = None) -> T:
 
 def drive_method(method: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     """Call a workflow's method with its object; calls of other methods in it make a graph."""
-    return drive(method, {name: _found(value) for name, value in arguments.items()})
+    return drive(method, {name: found(value) for name, value in arguments.items()})
 
 
-def _found(value: object) -> object:
+def found(value: object) -> object:
+    """Return the registered object that a node names in its place, or the value itself."""
     if type(value) is not dict or value.keys() != {_MARK}:
         return value
     name = value[_MARK]
-    if name not in _registered:
+    if name not in REGISTERED:
         raise InvalidDag(
             f"definition {name!r}",
             "is not registered in this worker",
             "call register_definition(...) in a module that workers import, such as that of its class",
         )
-    return _registered[name]
+    return REGISTERED[name]
 
 
 class Workflow:
@@ -75,6 +76,8 @@ class Workflow:
 
     workflow_name: ClassVar[str] = ""
     workflow_serializer: ClassVar[Serializer | None] = None
+    workflow_driver: ClassVar[Callable[..., Any]] = staticmethod(drive_method)
+    """What workers call for each method, with the method and its arguments."""
     entrypoint: Any
 
     def __init_subclass__(cls, *, name: str | None = None, serializer: Serializer | None = None, **others: Any) -> None:
@@ -95,7 +98,7 @@ class Workflow:
 
     def __definition__(self) -> object:
         """Return this object as an argument of nodes: a mark with its name if it was registered, else itself."""
-        name = next((name for name, registered in _registered.items() if registered is self), None)
+        name = next((name for name, registered in REGISTERED.items() if registered is self), None)
         return self if name is None else {_MARK: name}
 
     def submit(self, *args: Any, **kwargs: Any) -> Run[Any]:
@@ -128,8 +131,11 @@ class Workflow:
             raise InvalidDag(f"workflow {type(self).__qualname__}", "has no entrypoint", remedy)
         return begin  # type: ignore[return-value]
 
-    def _prepared(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[DAG, dict[str, Any]]:
-        node, params = self._begin._prepared(args, kwargs)
+    def _prepared(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], method: Definition[..., Any] | None = None
+    ) -> tuple[DAG, dict[str, Any]]:
+        """Return the DAG whose only node is a method, by default the entrypoint, and its parameters."""
+        node, params = (method or self._begin)._prepared(args, kwargs)
         return self._named(node if isinstance(node, DAG) else node.__dag__()), params
 
     def _named(self, dag: DAG) -> DAG:
@@ -148,8 +154,8 @@ def _make_nodes(cls: type[Workflow], base: type) -> None:
             setattr(cls, name, method)
         if not isinstance(method, TaskFunction) or method is not getattr(cls, name):
             continue
-        if method._options.driver is not drive_method:
-            options = replace(method._options, driver=drive_method)
+        if method._options.driver is not cls.workflow_driver:
+            options = replace(method._options, driver=cls.workflow_driver)
             if base is cls:
                 method._options = options
             else:

@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import warnings
+from contextlib import suppress
 from typing import Any
 
 from billiard import pool
@@ -31,7 +32,14 @@ def main() -> None:
     """Run Celery's own command for workers with all but the first two of this program's arguments."""
     ready, name, *arguments = sys.argv[1:]
 
-    def report(**_: object) -> None:
+    def report(sender: Any, **_: object) -> None:
+        shut_down = sender.shutdown
+
+        def unblock_first() -> None:
+            unblock(sender.connection)
+            shut_down()
+
+        sender.shutdown = unblock_first
         os.write(int(ready), b"+")
         os.close(int(ready))
 
@@ -52,6 +60,19 @@ def main() -> None:
         if isinstance(ended.code, int):
             end(ended.code)
         raise
+
+
+def unblock(connection: Any) -> None:
+    """Let the server answer what waits on a worker's connection for a message: Celery reads that answer, which may
+    take a second, before it closes the connection.
+    """
+    with suppress(Exception):  # of a server that is gone, or forbids it: then it takes that second
+        channel = connection.default_channel
+        host, port = channel._in_poll._sock.getsockname()
+        with channel.conn_or_acquire() as client:
+            for each in client.client_list():
+                if each["addr"] == f"{host}:{port}":
+                    client.client_unblock(int(each["id"]))
 
 
 def end_child(child: Any, pid: int, exit_code: int | None, error: Exception | None = None) -> None:

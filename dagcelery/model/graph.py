@@ -331,13 +331,13 @@ def dag_name_is_text(dag: DAG) -> None:
 
 def there_are_nodes(dag: DAG) -> None:
     if not dag.nodes:
-        raise InvalidDag(_title(dag), "has no node", "A DAG needs to contain at least one node")
+        raise InvalidDag(_title(dag), "has no node", NO_NODES)
 
 
 def node_names_are_valid(dag: DAG) -> None:
     for name in dag.nodes:
         if not is_name(name):
-            raise InvalidDag(f"node {shown(name)}", "is not a valid name for a node", _VALID_NAME)
+            raise InvalidDag(f"node {shown(name)} of {_title(dag)}", "is not a valid name for a node", _VALID_NAME)
 
 
 def nodes_are_nodes(dag: DAG) -> None:
@@ -516,6 +516,8 @@ LIST_RULES: tuple[Callable[[DAG], None], ...] = (
 
 # --- parts of rules ---
 
+NO_NODES: Final = "A DAG needs to contain at least one node"
+
 _VALID_NAME: Final = f"use {NAME_RULE}"
 
 _NEST: Final = "give a node one list, and put the other into a nested DAG that runs once per item of the first"
@@ -561,20 +563,18 @@ def _place(dag: DAG, node: str | None, name: str | None) -> str:
     return f"over= of node {shown(node)}" if name is None else f"Error validating input {name!r} of node {node!r}"
 
 
-def _reads_in(dag: DAG) -> Iterator[tuple[str | None, str | None, Readable]]:
+def _readings(dag: DAG) -> Iterator[tuple[str | None, Readings]]:
     for node, each in dag.nodes.items():
-        for name, read in each._readings.reads:
-            yield node, name, read
-    for name, read in dag._given_back.reads:
-        yield None, name, read
+        yield node, each._readings
+    yield None, dag._given_back
+
+
+def _reads_in(dag: DAG) -> Iterator[tuple[str | None, str | None, Readable]]:
+    return ((node, name, read) for node, found in _readings(dag) for name, read in found.reads)
 
 
 def _splices(dag: DAG) -> Iterator[tuple[str | None, str | None, Splice]]:
-    for node, each in dag.nodes.items():
-        for name, splice in each._readings.splices:
-            yield node, name, splice
-    for name, splice in dag._given_back.splices:
-        yield None, name, splice
+    return ((node, name, splice) for node, found in _readings(dag) for name, splice in found.splices)
 
 
 def _is_split(node: Node, output: str) -> bool:

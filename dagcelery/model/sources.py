@@ -28,7 +28,14 @@ from dagcelery.text import constructor_repr, listed, shown
 
 
 class Empty:
-    """The type of `EMPTY`, which says "no default": None may be one."""
+    """The type of `EMPTY`, of which there is one, and which says "no default": None may be one."""
+
+    _only: Empty | None = None
+
+    def __new__(cls) -> Empty:
+        if cls._only is None:
+            cls._only = object.__new__(cls)
+        return cls._only
 
     def __repr__(self) -> str:
         return "EMPTY"
@@ -64,8 +71,8 @@ class FromParam(Source):
     """A parameter of the DAG around the node; without a name it is called like the input."""
 
     name: str | None = None
-    serializer: Serializer | None = None
     default_value: object = EMPTY
+    serializer: Serializer | None = None
 
     __repr__ = constructor_repr
 
@@ -240,6 +247,7 @@ def check_source(place: str, part: Source | Splice) -> None:
     """
     if isinstance(part, FromParam | FromNodeOutput):
         check_serializer(part.serializer)
+        _check_default(place, part)
     value = part.value if isinstance(part, Literal) else getattr(part, "default_value", None)
     if fault := depth_fault(value):
         raise InvalidDag(place, *fault)
@@ -247,6 +255,18 @@ def check_source(place: str, part: Source | Splice) -> None:
     if not isinstance(items, tuple):
         kind = type(part).__name__
         raise InvalidDagType(f"{place}: {kind}", f"is made of {shown(items)}, not a tuple", f"write {kind}((..., ...))")
+
+
+def _check_default(place: str, part: Readable) -> None:
+    """Refuse a serializer in the place of a default, where it stood once: nobody means one as a value."""
+    default = getattr(part, "default_value", None)
+    if _is_serializer(default):
+        remedy = f"name it: serializer={shown(default)}"
+        raise InvalidDagType(place, f"has the serializer {shown(default)} as its default value", remedy)
+
+
+def _is_serializer(value: object) -> bool:
+    return hasattr(type(value), "deserialize") and isinstance(value, Serializer)
 
 
 def depth_fault(value: object) -> tuple[str, str] | None:
@@ -321,7 +341,9 @@ def _is_plain(source: object) -> bool:
         return type(source.value) not in _CONTAINERS
     if type(source) is FromNodeOutput:
         return source.serializer is None
-    return type(source) is FromParam and source.serializer is None and type(source.default_value) not in _CONTAINERS
+    if type(source) is not FromParam or source.serializer is not None:
+        return False
+    return type(source.default_value) not in _CONTAINERS and not _is_serializer(source.default_value)
 
 
 def _allowed_in(part: Source | Splice) -> tuple[type[Source], ...]:
@@ -333,7 +355,7 @@ def _allowed_in(part: Source | Splice) -> tuple[type[Source], ...]:
 def named(read: Readable, input_name: str) -> Readable:
     """Return `read` with the name that a nameless parameter takes from its input."""
     if isinstance(read, FromParam) and read.name is None:
-        return FromParam(input_name, read.serializer, read.default_value)
+        return FromParam(input_name, read.default_value, read.serializer)
     return read
 
 

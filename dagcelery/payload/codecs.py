@@ -24,6 +24,7 @@ from dagcelery.payload.formats.avro import AsAvro
 from dagcelery.payload.formats.csv import AsCSV
 from dagcelery.payload.formats.dill import AsDill
 from dagcelery.payload.formats.message_pack import AsMessagePack
+from dagcelery.payload.formats.plain_json import AsPlainJSON
 from dagcelery.payload.models import AsModels, Classes
 from dagcelery.payload.signing import Keyring
 from dagcelery.payload.strict_json import Unreadable
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 OF_KIND: Final[Mapping[str, type[Any]]] = {
-    kind.kind: kind for kind in (AsArrow, AsAvro, AsCSV, AsDill, AsMessagePack, AsParquet)
+    kind.kind: kind for kind in (AsArrow, AsAvro, AsCSV, AsDill, AsMessagePack, AsParquet, AsPlainJSON)
 }
 
 UNSAFE: Final = frozenset({AsDill.kind})

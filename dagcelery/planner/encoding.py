@@ -1,15 +1,17 @@
-"""A plan travels as JSON: an object with the names of `Plan`, and rows for all below it, with fields in their order.
+"""A plan travels as lines of JSON: an object with the names of `Plan`, and for each body the arguments of its steps.
 
-Objects that JSON cannot say are pickled here, each time that a plan is encoded. Rows need no names, since plans of
-another version are refused.
+All below the object is rows, with fields in their order. They need no names, since plans of another version are
+refused. Most steps differ from others in name and arguments only: the rest is a *form*, which is written and read once.
+Arguments are read when they are first asked for. Objects that JSON cannot say are pickled here, each time that a plan
+is encoded.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar, cast
 
 from dagcelery import collector
 from dagcelery.errors import DeserializationError, NotConfigured, PlanVersionUnsupported, SerializationError
@@ -18,6 +20,7 @@ from dagcelery.payload import functions
 from dagcelery.payload.models import AsModels
 from dagcelery.planner.plan import (
     VERSION,
+    Arguments,
     Body,
     Expr,
     FunctionSpec,
@@ -30,10 +33,13 @@ from dagcelery.planner.plan import (
     walk,
 )
 
+T = TypeVar("T")
+
 _PICKLED: Final = ("live", "blob")
 _PLAIN: Final = frozenset({"lit", "ref", "each"})
 _LEAVES: Final = _PLAIN | {"blob"}
 _PICKLING: Final = {"pickle": "AsPickle", "dill": "AsDill"}
+_text: Final = json.JSONEncoder(separators=(",", ":")).encode
 REMEDY = "set DAGCELERY_SIGNING_KEY to the same value on the client and its workers"
 
 
@@ -48,6 +54,7 @@ def encode_plan(plan: Plan, *, signed: bool = True) -> bytes:
         data: bytes = plan.memo["encoded"]
         return data
     data = _encoded(plan)
+    plan.memo["size"] = len(data)
     if not _holds_live(plan):  # such as functions by value, with all that they hold
         plan.memo["encoded"] = data
     return data
@@ -56,34 +63,47 @@ def encode_plan(plan: Plan, *, signed: bool = True) -> bytes:
 def decode_plan(data: bytes | memoryview) -> Plan:
     """Return the plan that `data` holds; nothing is imported and nothing unpickled.
 
-    Raises PlanVersionUnsupported, and DeserializationError for other data: unsigned plans can be written over.
+    Raises PlanVersionUnsupported, and DeserializationError for other data: unsigned plans can be written over. A step
+    raises the latter if what is wrong is its arguments.
     """
+    plan = _read(lambda: _plan(bytes(data)))
+    plan.memo["size"] = len(data)
+    return plan
+
+
+def _read(read: Callable[[], T]) -> T:
     try:
         with collector.paused():
-            return _plan(json.loads(bytes(data)))
+            return read()
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         problem = f"was not written by dagcelery: {type(error).__name__}: {error}"
         raise DeserializationError("the plan in the store", problem, "submit the DAG again") from error
 
 
 def _encoded(plan: Plan) -> bytes:
+    forms = _Forms()
     data = {
         "version": plan.version,
         "name": plan.name,
-        "bodies": [_body_row(body) for body in plan.bodies],
+        "bodies": [_body_row(body, forms) for body in plan.bodies],
+        "forms": forms.rows,
         "functions": [_function_row(function) for function in plan.functions],
         "codecs": [_codec_data(codec) for codec in plan.codecs],
         "options": plan.options,
     }
-    return json.dumps(data, separators=(",", ":")).encode()
+    lines = [data, *([_argument_rows(step) for step in body.steps] for body in plan.bodies)]
+    return "\n".join([_text(line) for line in lines]).encode()
 
 
-def _plan(data: Any) -> Plan:
+def _plan(text: bytes) -> Plan:
+    first, *others = text.split(b"\n")
+    data = json.loads(first)
     if data["version"] != VERSION:
         raise PlanVersionUnsupported(int(data["version"]), VERSION)
+    forms = [*map(_form, data["forms"])]
     return Plan(
         name=data["name"],
-        bodies=tuple(map(_body, data["bodies"])),
+        bodies=tuple([_body(row, forms, line) for row, line in zip(data["bodies"], others, strict=True)]),
         functions=tuple(map(_function, data["functions"])),
         codecs=tuple(data["codecs"]),
         options=data["options"],
@@ -143,13 +163,14 @@ def _expressions(plan: Plan) -> Iterator[tuple[tuple[str, str], Expr]]:
             yield ("the result of", plan.name), body.returns
 
 
-def _body_row(body: Body) -> list[Any]:
+def _body_row(body: Body, forms: _Forms) -> list[Any]:
     return [
         [
             [param.name, param.codec, param.whole, param.split, param.required, _optional_data(param.default)]
             for param in body.params
         ],
-        [_step_row(step) for step in body.steps],
+        [step.name for step in body.steps],
+        [forms.number(step) for step in body.steps],
         [[name, _expr_data(expr), codec] for name, expr, codec in body.outputs],
         _optional_data(body.returns),
         body.queue_open,
@@ -157,8 +178,8 @@ def _body_row(body: Body) -> list[Any]:
     ]
 
 
-def _body(row: list[Any]) -> Body:
-    params, steps, outputs, returns, queue_open, queue_close = row
+def _body(row: list[Any], forms: Sequence[_Form], arguments: bytes) -> Body:
+    params, names, numbers, outputs, returns, queue_open, queue_close = row
     return Body(
         tuple(
             [
@@ -166,7 +187,7 @@ def _body(row: list[Any]) -> Body:
                 for name, codec, whole, split, required, default in params
             ]
         ),
-        tuple(map(_step, steps)),
+        tuple(_steps(names, numbers, forms, _Unread(arguments, len(names)))),
         tuple([(name, _expr(expr), codec) for name, expr, codec in outputs]),
         _optional(returns),
         queue_open,
@@ -174,35 +195,75 @@ def _body(row: list[Any]) -> Body:
     )
 
 
-def _step_row(step: Step) -> list[Any]:
-    return [
-        step.name,
-        step.kind,
-        step.target,
-        [[name, _expr_data(expr)] for name, expr in step.arguments],
-        [[out.name, out.path, out.codec, out.split, out.iterable] for out in step.outputs],
-        step.queue,
-        step.over,
-        sorted(step.lazy),
-        step.after,
-        step.options,
-    ]
+_Form = tuple[Any, ...]
+"""All of a step but its name and its arguments."""
 
 
-def _step(row: list[Any]) -> Step:
-    name, kind, target, arguments, outputs, queue, over, lazy, after, options = row
-    return Step(
-        name,
-        kind,
-        target,
-        tuple([(key, _expr(expr)) for key, expr in arguments]),
-        tuple([StoredOutput(key, _path(path), codec, split, each) for key, path, codec, split, each in outputs]),
-        queue,
-        over,
-        frozenset(lazy),
-        tuple(after),
-        options,
-    )
+class _Forms:
+    """The forms of a plan's steps, each once."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[Any]] = []
+        self._numbers: dict[str, int] = {}
+        self._known: dict[_Form, int] = {}
+
+    def number(self, step: Step) -> int:
+        """Return the number of the form of a step."""
+        # Many steps have the very same options; equal ones may be others, and are one form all the same.
+        key = (step.kind, step.target, step.outputs, step.queue, step.over, step.lazy, step.after, id(step.options))
+        number = self._known.get(key)
+        if number is None:
+            row = _form_row(step)
+            number = self._known[key] = self._numbers.setdefault(_text(row), len(self.rows))
+            if number == len(self.rows):
+                self.rows.append(row)
+        return number
+
+
+def _form_row(step: Step) -> list[Any]:
+    outputs = [[out.name, out.path, out.codec, out.split, out.iterable] for out in step.outputs]
+    return [step.kind, step.target, outputs, step.queue, step.over, sorted(step.lazy), step.after, step.options]
+
+
+def _form(row: list[Any]) -> _Form:
+    kind, target, outputs, queue, over, lazy, after, options = row
+    stored = [StoredOutput(name, _path(path), codec, split, each) for name, path, codec, split, each in outputs]
+    return kind, target, tuple(stored), queue, over, frozenset(lazy), tuple(after), options
+
+
+def _steps(
+    names: Sequence[str], numbers: Sequence[int], forms: Sequence[_Form], unread: Callable[[int], Arguments]
+) -> Iterator[Step]:
+    for at, (name, number) in enumerate(zip(names, numbers, strict=True)):
+        step = object.__new__(Step)  # without its arguments
+        step.name, step.unread, step.at = name, unread, at
+        form = forms[number]
+        step.kind, step.target, step.outputs, step.queue, step.over, step.lazy, step.after, step.options = form
+        yield step
+
+
+def _argument_rows(step: Step) -> list[Any]:
+    return [[name, _expr_data(expr)] for name, expr in step.arguments]
+
+
+class _Unread:
+    """The arguments of a body's steps, which are read all at once when those of one are asked for."""
+
+    def __init__(self, text: bytes, steps: int) -> None:
+        self._text = text
+        self._steps = steps
+        self._arguments: list[Arguments] | None = None
+
+    def __call__(self, at: int) -> Arguments:
+        text = self._text  # first: another thread may be done in between
+        if self._arguments is None:
+            self._arguments = _read(lambda: self._decoded(text))
+            self._text = b""
+        return self._arguments[at]
+
+    def _decoded(self, text: bytes) -> list[Arguments]:
+        rows = zip(range(self._steps), json.loads(text), strict=True)
+        return [tuple([(name, _expr(expr)) for name, expr in row]) for _, row in rows]
 
 
 def _path(data: list[Any]) -> Path:

@@ -51,7 +51,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
@@ -59,9 +59,11 @@ from typing import Any, Final, Literal, TypeAlias
 from dagcelery.objects import identity
 from dagcelery.text import shown
 
-VERSION = 1
+VERSION = 2
 
 Expr: TypeAlias = tuple[Any, ...]
+
+Arguments: TypeAlias = tuple[tuple[str, Expr], ...]
 
 Path: TypeAlias = tuple[tuple[str, str | int], ...]
 
@@ -121,7 +123,8 @@ class Param:
     default: Expr | None = None
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, since there may be many thousands: to make a frozen one takes three times as long.
+@dataclass(slots=True)
 class Step:
     """A node in a plan. `over` is the token it runs once per item of; None means that it runs once.
 
@@ -138,18 +141,30 @@ class Step:
     never shown, or True, if no message of an error is shown either), and "dynamic", if it may return a graph (a mapping
     of "driver", the index of the function that calls the task's own, and of the "queue" and the "codec" of such tasks
     of the graph as name none).
+
+    The `arguments` of one that was stored are read when somebody asks for them, from its place `at` among the `unread`
+    ones of its body: a status needs none, and they are most of a plan.
     """
 
     name: str
     kind: Literal["task", "dag", "gather"]
     target: int
-    arguments: tuple[tuple[str, Expr], ...]
+    arguments: Arguments
     outputs: tuple[StoredOutput, ...]
     queue: str
     over: str | None = None
     lazy: frozenset[str] = frozenset()
     after: tuple[int, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    unread: Callable[[int], Arguments] = field(init=False, compare=False, repr=False)
+    at: int = field(init=False, compare=False, repr=False)
+
+    def __getattr__(self, name: str) -> Arguments:
+        """Read the arguments; Python comes here for what has no value yet."""
+        if name != "arguments":
+            raise AttributeError(f"a step has no {name}")
+        self.arguments = self.unread(self.at)
+        return self.arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +204,23 @@ class Plan:
     options: Mapping[str, Any] = field(default_factory=dict)
     memo: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
+    @property
+    def size(self) -> int:
+        """How many bytes it takes as it is stored, once it was encoded or decoded; some ten times as many in memory."""
+        return int(self.memo.get("size", 0))
+
+
+KEPT_BYTES: Final = 16 * 1024 * 1024
+"""Plans that a process remembers in one place are no larger together, as they are stored."""
 
 Reading: TypeAlias = Literal["whole", "each", "spliced", "over"]
 
 _SEQUENCES: Final = frozenset({"list", "tuple", "set"})
+
+
+def size_of(plans: Iterable[Plan]) -> int:
+    """Return how many bytes some plans take together, each once."""
+    return sum({id(plan): plan.size for plan in plans}.values())
 
 
 def parts(expr: Expr) -> Iterator[Expr]:

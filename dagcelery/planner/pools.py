@@ -147,6 +147,9 @@ def codec_spec(serializer: Serializer) -> Mapping[str, Any]:
 
     Ours are recognised by their names, since the planner imports nothing of payload that touches values.
     """
+    serializer = getattr(
+        serializer, "carried_as", serializer
+    )  # where one of another library does what one of ours does
     kind = type(serializer)
     if kind.__module__ == "dagcelery.payload.codecs":
         if kind.__name__ == "AsPickle":

@@ -15,8 +15,9 @@ from dagcelery import collector
 from dagcelery.planner.plan import Body, Expr, Plan, Step, is_time_limit_retried, level, step_of, tokens
 from dagcelery.store.records import CLOSE, START, StepEntry, Topology
 
-MOST_INPUTS, MOST_SUCCESSORS = 16, 16
-"""Values that travel with a claim; successors of a step that comes in a batch with others."""
+MOST_INPUTS, MOST_SUCCESSORS, MOST_NEEDED = 16, 16, 16
+"""Values that travel with a claim; successors of a step that comes in a batch with others; how many steps one may need
+to be executed right behind them."""
 
 _ALONE: Final = frozenset({"tainted", "timeout", "start_within", "max_concurrent", "dynamic"})
 """Options of a step that is never claimed in a batch: others shall not wait for it, nor it for others."""
@@ -263,30 +264,53 @@ def straight_run(plan: Plan, body: int, step: int, *, groups: int, steps: int) -
     return result
 
 
-def following(plan: Plan, number: int, step: int) -> tuple[int, tuple[str, ...]] | None:
-    """Return the step that may be executed right behind this one, and the values that it reads; None if none may.
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """A step that may be executed right behind those that it needs, with the values that it reads: `tokens`."""
 
-    It is this step's only successor, on the same queue, waits for nothing else, and reads nothing but whole values.
+    step: int
+    needs: frozenset[int]
+    tokens: tuple[str, ...]
+    is_only: bool
+    """Whether it needs one step only, and is the only one to wait for that."""
+
+
+def followers(plan: Plan, number: int, step: int) -> Sequence[Follower]:
+    """Return the steps that may be executed right behind this one, and others that they need.
+
+    They are on the same queue, wait for nothing but steps that run once, and read nothing but whole values.
     """
-    key = f"following {number}"
-    known = cast("dict[int, tuple[int, tuple[str, ...]] | None]", plan.memo.setdefault(key, {}))
+    known = cast("dict[int, Sequence[Follower]]", plan.memo.setdefault(f"followers {number}", {}))
     if step not in known:
-        known[step] = _following(plan, number, step)
+        table = topology(plan)[number]
+        entry, others = table[step], list[int]()
+        if not (entry.over or entry.item_successors or len(entry.successors) > MOST_SUCCESSORS):
+            others = [other for other in entry.successors if table[other].queue == entry.queue]
+        known[step] = [found for other in others if (found := _follower(plan, number, other)) is not None]
     return known[step]
 
 
-def _following(plan: Plan, number: int, step: int) -> tuple[int, tuple[str, ...]] | None:
+def _follower(plan: Plan, number: int, step: int) -> Follower | None:
+    known = cast("dict[int, Follower | None]", plan.memo.setdefault(f"follower {number}", {}))
+    if step not in known:
+        known[step] = _as_follower(plan, number, step)
+    return known[step]
+
+
+def _as_follower(plan: Plan, number: int, step: int) -> Follower | None:
     table = topology(plan)[number]
-    other = _only_successor(table, table[step])
-    if other is None or not table[other].function or table[other].is_alone or table[other].queue != table[step].queue:
+    entry = table[step]
+    if not entry.function or entry.is_alone or entry.over or entry.item_waits:
         return None
-    if len(table[other].successors) > MOST_SUCCESSORS:
+    if len(entry.successors) > MOST_SUCCESSORS or entry.waits > MOST_NEEDED:
         return None
-    read = [pair for _, expr in plan.bodies[number].steps[other].arguments for pair in tokens(expr)]
+    read = [pair for _, expr in plan.bodies[number].steps[step].arguments for pair in tokens(expr)]
     here = [token for token, _ in read if token[0] != "^"]
     if any(reading != "whole" for _, reading in read) or not all(_is_plain(each, plan, number, {}) for each in here):
         return None
-    return other, tuple(dict.fromkeys(token for token, _ in read))
+    needs = frozenset(needed(plan, number, step)[0])
+    is_only = len(needs) == 1 and len(table[min(needs)].successors) == 1
+    return Follower(step, needs, tuple(dict.fromkeys(token for token, _ in read)), is_only)
 
 
 def _only_successor(table: Mapping[int, StepEntry], entry: StepEntry) -> int | None:

@@ -73,10 +73,12 @@ class _Look:
         self._run_id = run_id
         self._numbers: dict[str, dict[str, float]] = defaultdict(dict)
         """Counters by what they are about, a step "body.step" or a body, and by what they count."""
-        self._once: dict[str, tuple[float, float]] = {}
+        self._once: dict[int, tuple[float, float]] = {}
         """When steps of the root scope that are done began and ended."""
+        self._of_root: list[Moment] = []
+        """Of which moment each portion of the root scope's steps is."""
         self._moments: dict[str, Moment] = {}
-        """Of which moment the numbers of a step are that were not read with the claims."""
+        """Of which moment the numbers of other steps are that were not read with the claims."""
         self.is_of_one_moment = True
 
     def progress(self, *, counted: bool) -> Progress | None:
@@ -118,21 +120,16 @@ class _Look:
         for first in range(0, steps, _STEPS):
             about = {"from": first, "upto": min(steps, first + _STEPS)}
             rows, last, clear_at = self._server.run("counts", key(self._run_id), about)
-            moment = _moment(last)
+            self._of_root.append(_moment(last))
             for step, row in enumerate(rows.split(b"\n"), first):
-                if row:
-                    self._take_row(f"0.{step}", row, moment)
+                if row:  # as lua/counts.lua says it
+                    began, is_once, ended = row.partition(b"|")
+                    if is_once:
+                        self._once[step] = float(began), float(ended)
+                    else:
+                        self._numbers[f"0.{step}"]["d"] = int(row)
             if clear_at != cleared:
                 self.is_of_one_moment = False
-
-    def _take_row(self, step: str, row: bytes, moment: Moment) -> None:
-        """Take what lua/counts.lua says of a step."""
-        began, is_once, ended = row.partition(b"|")
-        if is_once:
-            self._once[step] = float(began), float(ended)
-        else:
-            self._numbers[step]["d"] = int(row)
-        self._moments[step] = moment
 
     def _read_counters(self) -> None:
         """Read more counters than fit into one call; all of a step at once."""
@@ -159,7 +156,7 @@ class _Look:
     # -- of one moment ----------------------------------------------------------------------------
     def _take_off(self, first: Moment) -> None:
         """Take off what was done between the moment of the claims and those of the portions."""
-        after, last = first, max(self._moments.values(), default=first)
+        after, last = first, max([first, *self._of_root, *self._moments.values()])
         for _ in range(_PAGES):
             if after >= last:
                 return
@@ -175,14 +172,16 @@ class _Look:
         if event.kind != "done" or not event.piece:
             return
         _, number, lo = PieceId.parse(event.piece)
-        step = f"{event.body}.{number}"
-        if step not in self._moments or moment > self._moments[step]:
+        if event.body == 0:
+            at = self._of_root[number // _STEPS] if number >= 0 else (0, 0)
+        else:
+            at = self._moments.get(f"{event.body}.{number}", (0, 0))
+        if moment > at:
             return
         if event.body == 0 and lo < 0:
-            self._once.pop(step, None)
-        else:
-            numbers = self._numbers[step]
-            numbers["d"] = numbers.get("d", 0) - (1 if lo < 0 else event.hi - lo)
+            self._once.pop(number, None)
+        elif (numbers := self._numbers[f"{event.body}.{number}"]).get("d"):
+            numbers["d"] -= 1 if lo < 0 else event.hi - lo
 
     def _counts(self, claims: Mapping[bytes, bytes]) -> tuple[dict[Place, Counts], dict[int, int], dict[int, int]]:
         """Counts by step; how many scopes each body has, and how many of them were skipped."""
@@ -200,13 +199,13 @@ class _Look:
         for about, numbers in self._numbers.items():
             body, _, number = about.partition(".")
             if number and int(number) >= 0:
-                began, ended = once.pop(about, (0.0, 0.0))
+                began, ended = once.pop(int(number), (0.0, 0.0)) if body == "0" else (0.0, 0.0)
                 if ended:
                     numbers["d"], numbers["e"] = 1, max(ended, numbers.get("e", 0.0))
                     numbers["b"] = min(began, numbers.get("b", began))
                 counts[int(body), int(number)] = _counts(numbers, int(body), scopes)
-        for about, (began, ended) in once.items():
-            counts[0, int(about[2:])] = Counts(total=1, done=1, started=began, ended=ended)
+        for step, (began, ended) in once.items():
+            counts[0, step] = Counts(1, 0, 1, 0, began, ended)
         return counts, scopes, skipped
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from dagcelery.errors import StoreRefused
 from dagcelery.store import wire
-from dagcelery.store.keys import ACTIVE, SPILLED, WORKERS, key, limit_key, runs_key
+from dagcelery.store.keys import ACTIVE, QUEUES, SPILLED, WORKERS, key, limit_key, runs_key
 from dagcelery.store.protocol import Call, Fleet, ResultCache, StoreServer
 from dagcelery.store.records import TERMINAL, Listed
 
@@ -16,6 +16,7 @@ _TTL_SECONDS = 30 * 86400
 _HEARD_SECONDS = 86400
 _LISTED_RUNS = 100_000
 _RUNS_A_READ = 10_000
+_ANNOUNCED_QUEUES = 1_000
 _YOUNG_SECONDS = 3600.0
 
 
@@ -101,6 +102,13 @@ class FleetAdapter:
         now = _moment(self._server)
         words = {name.decode(): json.loads(word) for name, word in self._server.client.hgetall(WORKERS).items()}
         return {name: word | {"id": name, "age": now - word["at"]} for name, word in words.items()}
+
+    def announce(self, queues: Sequence[str]) -> None:
+        writes = self._server.client.pipeline().zadd(QUEUES, dict.fromkeys(queues, _moment(self._server)))
+        writes.zremrangebyrank(QUEUES, 0, -_ANNOUNCED_QUEUES - 1).expire(QUEUES, _TTL_SECONDS).execute()
+
+    def announced(self) -> Sequence[str]:
+        return [name.decode() for name in self._server.client.zrange(QUEUES, 0, -1)]
 
     # -- the server -------------------------------------------------------------------------------
     def used_up(self) -> tuple[int, int] | None:

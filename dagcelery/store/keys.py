@@ -9,6 +9,7 @@ WORKERS: Final = "dagcelery:workers"
 ACTIVE: Final = "dagcelery:active"
 RUNS: Final = "dagcelery:runs"
 SPILLED: Final = "dagcelery:spilled"
+QUEUES: Final = "dagcelery:queues"
 
 
 def key(run_id: str, *parts: object) -> str:

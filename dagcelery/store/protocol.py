@@ -329,6 +329,12 @@ class Fleet(Protocol):
         "since" has the time of the first heartbeat that named each queue; a worker of an older version has none.
         """
 
+    def announce(self, queues: Sequence[str]) -> None:
+        """Say of queues, as texts, that work will wait there, for workers that look for such ones."""
+
+    def announced(self) -> Sequence[str]:
+        """What was announced, the last 1,000; nothing where nothing was for 30 days."""
+
     def enter(self, limit: str, member: str, waiter: str, most: int, gone: Sequence[str] = ()) -> bool:
         """Let `member` in where at most so many may be inside, `gone` ones left out; else `waiter` waits its turn."""
 

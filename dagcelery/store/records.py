@@ -220,8 +220,8 @@ class Claim:
     generation: int = 0
     """How often parts of the run have been cleared: values of an earlier generation may have changed since."""
 
-    follows: bool = False
-    """It was executed right behind the only step that it waits for, and is claimed when both are committed."""
+    follows: frozenset[str] = frozenset()
+    """The pieces that it waits for, right behind which it was executed: it is claimed when all are committed."""
 
     @property
     def piece(self) -> str:
@@ -317,9 +317,10 @@ class Response:
 
     `states` has one for each piece, "committed", "retried" or "skipped" (a failure that is not final), "stale" (another
     attempt has taken over or committed, or an item that the piece lies in was skipped) or "none"; `run` is the run's
-    state, or "gone"; `opened` has the steps that this call made ready; `ready` counts the ready pieces of the wanted
-    queue; `claims` are the new claims, several if they are a batch; `wake_ups` is how many messages the queue deserves,
-    None where that was not worked out; `retry_seconds` is the time until a retried piece is due; `skipped` names the
+    state, or "gone"; `opened` has the steps that this call made ready, but not those of a commit that run once on the
+    wanted queue: who claims there finds them; `ready` counts the ready pieces of the wanted queue; `claims` are the new
+    claims, several if they are a batch; `wake_ups` is how many messages the queue deserves, None where that was not
+    worked out; `retry_seconds` is the time until a retried piece is due; `skipped` names the
     item that was skipped because the piece failed; `completed` are the fan-outs whose last items this call has done;
     `lasted` is the duration in seconds of a run that this call has ended; `is_left` says that nothing was claimed
     because the worker has refused all that is ready on the queue; `is_settled` that nothing is left for `expire` to do.

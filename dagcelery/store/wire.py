@@ -15,6 +15,7 @@ from dagcelery.store.records import (
     CHUNK_BYTES,
     CLOSE,
     RETURNS_A_DEATH,
+    ROOT,
     START,
     SUCCESSORS,
     Block,
@@ -43,6 +44,7 @@ _decode = json.JSONDecoder().decode
 STAGED = b"@"
 """First byte of a value that is kept in chunks under the key named after it; sealed bytes never begin with it."""
 FIELDS_A_SCRIPT = 500
+_ROOT = Scope(ROOT)
 _SKIPPED = "x"
 """The cursor of a claim whose piece was skipped with its scope."""
 _PLANS_A_READ = 50
@@ -70,9 +72,10 @@ LETTERS: Final = {
 }
 """By which letters a topology keeps the fields of a `StepEntry`, all but the first four only where they say something.
 
-A step is read with each arrival, so that its entry has to be small: few successors are in it as ``s``, else ``more``
-counts the portions that follow the first one. Inputs are in it as ``i``, a text or 1 for one apart. START also has
-``c``, the number of steps. Nothing else spells these letters but the scripts.
+A step is read by each script that commits, opens or claims it, so that its entry has to be small: few successors are in
+it as ``s``, and as ``w`` how many steps each waits for, else ``more`` counts the portions that follow the first one.
+Inputs are in it as ``i``, a text or 1 for one apart. START also has ``c``, the number of steps. Nothing else spells
+these letters but the scripts.
 """
 _ALWAYS: Final = {"queue", "over", "waits", "item_waits"}
 _UNSAID: Final = {each.name: each.default for each in fields(StepEntry) if each.name in LETTERS.keys() - _ALWAYS}
@@ -147,12 +150,15 @@ def block_names(blocks: Iterable[Block]) -> list[tuple[str, int, int, int]]:
 
 def result(claim: Claim, result: TaskResult) -> dict[str, Any]:
     """Say what came of a piece, but for the bytes; leave out what is empty."""
-    about = piece(claim)
-    about["started"], about["seconds"] = result.started, result.seconds
+    about: dict[str, Any] = {"step": claim.step, "started": result.started, "seconds": result.seconds}
+    if claim.scope.id != ROOT:
+        about["scope"] = claim.scope.id
+    if claim.attempt != 1:
+        about["attempt"] = claim.attempt
     if claim.follows:
         about["follows"] = True
     if claim.lo >= 0:
-        about["done"] = result.done
+        about["lo"], about["hi"], about["done"] = claim.lo, claim.hi, result.done
     if result.lists:
         about["lists"] = dict(result.lists)
     if result.cached:
@@ -191,6 +197,9 @@ def topology_fields(body: Mapping[int, StepEntry]) -> Iterator[tuple[str, bytes]
             small["more"] = len(announced) - 1
         if len(entry.successors) <= _FEW:
             small["s"], announced = entry.successors, []
+            needs = [_need(body.get(successor), entry.queue) for successor in entry.successors]
+            if any(needs):
+                small["w"] = needs
         count = len(entry.inputs) + len(entry.item_inputs)
         if 0 < count <= FIELDS_A_SCRIPT:
             inputs = _text([entry.inputs, entry.item_inputs])
@@ -202,6 +211,14 @@ def topology_fields(body: Mapping[int, StepEntry]) -> Iterator[tuple[str, bytes]
         yield str(step), _text(small)
         for number, portion in enumerate(announced):
             yield f"{step}:{number}", _text(portion)
+
+
+def _need(step: StepEntry | None, queue: str) -> int:
+    """Say how many steps a step waits for, if the script that tells it needs to know no more; 0 if it has to look."""
+    if step is None:
+        return 0
+    is_plain = not step.over and not step.item_waits and step.start_within is None and step.queue == queue
+    return max(1, step.waits) if is_plain else 0
 
 
 def portions_apart(entry: bytes) -> range:
@@ -333,8 +350,13 @@ def opened(head: Mapping[str, Any]) -> list[ReadyStep]:
     return [ReadyStep(*row) for row in head.get("opened") or ()]
 
 
-def _claim(row: list[Any], rest: list[Any], generation: int) -> Claim:
-    scope, step, lo, hi, attempt, items, (parent, at, index, body, depth), *poisoned = row
+def _claim(row: Any, rest: list[Any], generation: int) -> Claim:
+    if isinstance(row, int) or len(row) == 2:  # of the root, and run once: what most are
+        step, attempt = (row, 1) if isinstance(row, int) else row
+        place, lo, hi, items, poisoned = _ROOT, -1, -1, -1, []
+    else:
+        scope, step, lo, hi, attempt, items, where, *poisoned = row
+        place = Scope(scope, *where)
     values: dict[str, bytes | None] = {}
     lists: dict[str, list[Block]] = {}
     if rest and rest[0] is not None:
@@ -346,7 +368,6 @@ def _claim(row: list[Any], rest: list[Any], generation: int) -> Claim:
                 for token, pairs in zip(names, rest[2], strict=True)
                 if pairs is not None
             }
-    place = Scope(scope, parent, at, index, body, depth)
     return Claim(place, step, lo, hi, attempt, items, values, lists, poisoned[0] if poisoned else "", generation)
 
 

@@ -18,7 +18,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -26,8 +26,10 @@ from typing import Any, Literal, cast
 from celery import Celery
 from celery.app.utils import find_app
 
+from dagcelery.engine.batches import Batch, Executed
 from dagcelery.errors import NotConfigured
 from dagcelery.store.protocol import Store
+from dagcelery.store.records import Claim, Response, TaskResult
 from dagcelery.store.redis import store_on_redis
 from dagcelery.worker.app import app_context_of
 
@@ -40,9 +42,11 @@ Place = Literal["child", "main"]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order to die: `moment` the `count`-th call of `operation`, a verb of the store or "send", in one process.
+    """An order to die: `moment` the `count`-th call of `operation` in one process.
 
-    A process of the pool ("child") dies alone; the "main" process takes its children along, as a lost machine does.
+    That is a verb of the store, or "send"; or, in the middle of a batch, "batched_piece", a call of one that is not the
+    first, or "portion", a commit of what is not the rest. A process of the pool ("child") dies alone; the "main"
+    process takes its children along, as a lost machine does.
     """
 
     moment: Moment
@@ -52,6 +56,11 @@ class Order:
 
     def __str__(self) -> str:
         return f"{self.moment}-{self.operation}-{self.count}-{self.place}"
+
+    @property
+    def kind(self) -> str:
+        """The fault that it is when it was followed, as `FaultyCluster.counts` names it."""
+        return f"death {self.moment} {self.operation}"
 
     @classmethod
     def parse(cls, text: str) -> Order:
@@ -296,6 +305,29 @@ def inject(app: Celery, plan: FaultPlan) -> DeathOrders:
     return deaths
 
 
+def divide_batches(deaths: DeathOrders) -> None:
+    """Let processes die in the middle of a batch: with pieces executed and not committed, or between two commits."""
+    batch: Any = Batch
+    begin, end, committed = Batch.begin, Batch.end, Batch.committed
+
+    def begun(self: Batch, following: Claim | None = None) -> Claim | None:
+        if self.executed and (following or self.waiting):
+            deaths.at("before", "batched_piece")
+        return begin(self, following)
+
+    def ended(self: Batch, result: TaskResult) -> Executed:
+        if self.executed:
+            deaths.at("after", "batched_piece")
+        return end(self, result)
+
+    def noted(self: Batch, portion: Sequence[Executed], response: Response) -> None:
+        committed(self, portion, response)
+        if self.executed:
+            deaths.at("after", "portion")
+
+    batch.begin, batch.end, batch.committed = begun, ended, noted
+
+
 def faulty_store(inner: Store, deaths: DeathOrders) -> Store:
     """Wrap a store for a caller that may die at any of its verbs."""
     sides = {name: cast(Any, FaultySide(getattr(inner, name), deaths)) for name in ("machine", "reader", "fleet")}
@@ -319,6 +351,7 @@ def faulty_app() -> Celery:
         )
     app: Celery = find_app(plan.app)
     deaths = inject(app, plan)
+    divide_batches(deaths)
 
     def opened(url: str) -> Store:
         return faulty_store(store_on_redis(url), deaths)

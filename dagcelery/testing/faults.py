@@ -76,8 +76,7 @@ class FaultyCluster:
         """Return how often each kind of fault happened."""
         counts = self.ledger.counts()
         for order in self.ledger.deaths():
-            name = f"death {order.moment} {order.operation}"
-            counts[name] = counts.get(name, 0) + 1
+            counts[order.kind] = counts.get(order.kind, 0) + 1
         return counts
 
     # -- workers ----------------------------------------------------------------------------------

@@ -202,6 +202,9 @@ _CHILDREN_SECONDS = 1.0
 class Prepared(bootsteps.StartStopStep):
     """Makes a worker ready before its children are forked, and refuses one that could not do its work."""
 
+    requires = ("celery.worker.components:Pool",)
+    """So that it stops just before the pool does: Celery orders steps that say nothing by chance."""
+
     POOLS = ("celery.concurrency.prefork", "celery.concurrency.thread", "celery.concurrency.solo")
 
     def __init__(self, worker: Any, **options: Any) -> None:
@@ -317,9 +320,10 @@ class Heartbeat:
     the sweep, which sends, and must not make this worker look dead.
     """
 
-    def __init__(self, app_context: AppContext, worker_id: str, queues: Sequence[str], slots: int) -> None:
+    def __init__(self, app_context: AppContext, worker_id: str, consumer: Any) -> None:
         self._app_context = app_context
-        self._worker_id, self._queues, self._slots = worker_id, list(queues), slots
+        self._worker_id, self._consumer, self._queues = worker_id, consumer, list[str]()
+        self._slots = consumer.controller.concurrency or 1
         seconds = app_context.settings.heartbeat_seconds
         self._announcing = Repeated("dagcelery-alive", seconds, self.announce)
         self._sweeping = Repeated("dagcelery-sweep", seconds, lambda: sweep_once(app_context))
@@ -332,6 +336,9 @@ class Heartbeat:
 
     def announce(self) -> None:
         """Say that the worker lives, and which messages it works on: a claim of another one was lost."""
+        tasks = self._consumer.task_consumer
+        if tasks is not None:  # while a connection is made anew, there is none
+            self._queues = [queue.name for queue in list(tasks.queues)]
         messages = [str(request.id) for request in list(state.reserved_requests)]
         self._app_context.store.fleet.heartbeat(
             self._worker_id, self._queues, self._slots, messages, self._app_context.keyring.ids
@@ -352,8 +359,7 @@ _heartbeats: list[Heartbeat] = []
 def _begin(sender: Any = None, **_: Any) -> None:
     app_context = find_app_context(sender.app)
     if app_context is not None and app_context.settings.store_url:
-        queues = [queue.name for queue in sender.task_consumer.queues]
-        heartbeat = Heartbeat(app_context, os.environ[WORKER_ID], queues, sender.controller.concurrency or 1)
+        heartbeat = Heartbeat(app_context, os.environ[WORKER_ID], sender)
         _heartbeats.append(heartbeat)
         heartbeat.start()
         note(sender.app)

@@ -1,4 +1,4 @@
-"""Run pydags' six stages, one by one and on several processes; only the imports are new.
+"""Run pydags' six stages, one by one and in several threads; only the imports are new.
 
 Notice that a stage starts when the stages before it are done, without waiting for a group, and that no Redis has to
 run.

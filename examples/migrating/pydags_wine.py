@@ -1,7 +1,7 @@
 """Run pydags' pipeline of three stages that pass data by name; only the imports are new, and the data is made here.
 
 Notice that `redis_instance=` is optional: without it, values are kept with the run, in memory for `start()`, and runs
-never read each other's. With a client, they are kept in that Redis.
+never read each other's. With a client, they stand in that Redis, under their names, also for later runs.
 """
 
 from __future__ import annotations

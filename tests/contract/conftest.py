@@ -17,7 +17,7 @@ from dagcelery.store.protocol import Store
 from dagcelery.store.redis import store_on_redis
 
 OF_EVERY_RUN = (b"k", b"c", b"t", b"n", b"e", b"w", b"s:0", b"o:0")
-OF_NO_RUN = (b"dagcelery:workers", b"dagcelery:active", b"dagcelery:spilled")
+OF_NO_RUN = (b"dagcelery:workers", b"dagcelery:active", b"dagcelery:spilled", b"dagcelery:queues")
 
 
 @pytest.fixture

@@ -30,7 +30,11 @@ def straight(length: int, **policies: Any) -> list[Body]:
 
 def behind(claim: Claim, steps: int) -> list[Claim]:
     """A claim, and what is executed right behind it without one."""
-    return [claim, *(Claim(claim.scope, claim.step + n, -1, -1, 1, -1, follows=True) for n in range(1, steps + 1))]
+    last = frozenset({"the one before"})
+    return [
+        claim,
+        *(Claim(claim.scope, claim.step + n, -1, -1, 1, -1, follows=last) for n in range(1, steps + 1)),
+    ]
 
 
 def commit(worker: Worker, claims: list[Claim], token: str = "", **options: Any) -> Response:
@@ -51,7 +55,7 @@ def granted(reply: Response) -> list[str]:
 
 @pytest.mark.parametrize(
     ("width", "slots", "calls", "size"),
-    [(40, 1, 20, 20), (40, 4, 20, 5), (40, 1, 3, 3), (3, 1, 20, 2), (200, 1, 99, 32)],
+    [(40, 1, 20, 20), (40, 4, 20, 5), (40, 1, 3, 3), (3, 1, 20, 2), (200, 1, 99, 32), (8, 4, 900, 8), (40, 2, 900, 20)],
 )
 def test_a_batch_takes_what_fits_into_its_time_and_leaves_as_much_to_each_process(
     store: Store, width: int, slots: int, calls: int, size: int
@@ -127,8 +131,9 @@ def test_what_has_not_begun_of_a_batch_goes_back_and_costs_no_attempt(store: Sto
     first, rest = worker.ask(short=SHORT).claims
     store.machine.release(run_id, rest, worker.owner)
     assert store.machine.wake_ups(run_id, "cpu", 2) == 1
+    again = Worker(store, run_id, "worker-b:1").ask(short=SHORT).claims
+    assert [(claim.step, claim.attempt) for claim in again] == [(1, 1), (2, 1)]
     assert commit(worker, [first, rest]).states == ["committed", "stale"]
-    assert Worker(store, run_id, "worker-b:1").claim().attempt == 1
 
 
 def test_one_that_is_stale_does_not_keep_the_others_of_its_batch_from_their_end(store: Store) -> None:
@@ -144,7 +149,7 @@ def test_a_straight_run_is_committed_at_once_and_only_its_first_step_was_claimed
     run_id, worker = begun(store, straight(4))
     reply = commit(worker, behind(worker.claim(), 2))
     assert (reply.states, granted(reply)) == (["committed"] * 3, ["3"])
-    assert [(step.step, step.items) for step in reply.opened] == [(3, -1)]
+    assert reply.opened == []  # whoever claims on the same queue finds it
     assert commit(worker, list(reply.claims)).run == "done"
     assert [event.attempt for event in done(store, run_id)] == [1] * 4
 
@@ -222,3 +227,21 @@ def test_a_death_counts_for_no_piece_that_was_claimed_with_others_or_may_have_ha
     assert [(claim.step, claim.poisoned) for claim in first] == [(0, "")]
     store.machine.sweep(run_id, Lost(["worker-b"]), 10, deaths=1)
     assert Worker(store, run_id, "worker-c:1").claim().poisoned == "died"
+
+
+def test_what_follows_two_is_committed_with_both(store: Store) -> None:
+    run_id, worker = begun(store, wide(2))
+    claims = [worker.claim(), worker.claim()]
+    reply = commit(worker, [*claims, behind(claims[1], 1)[1]])
+    assert (reply.states, reply.run, reply.opened) == (["committed"] * 3, "done", [])
+    assert [event.piece for event in done(store, run_id)] == ["0/0", "0/1", "0/2"]
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_what_follows_two_is_not_committed_if_one_of_them_was_overtaken(store: Store, late: int) -> None:
+    _, worker = begun(store, wide(2))
+    claims = [worker.claim(), worker.claim()]
+    worker.finish(claims[late])
+    reply = commit(worker, [*claims, behind(claims[1], 1)[1]])
+    assert (reply.states[late], reply.states[1 - late], reply.states[2]) == ("stale", "committed", "stale")
+    assert granted(reply) == ["2"]

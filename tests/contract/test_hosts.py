@@ -67,6 +67,7 @@ COMMANDS = st.one_of(
     command("LRANGE", NAMES, INTEGERS, INTEGERS),
     command("LREM", NAMES, "1", TEXTS),
     command("ZADD", NAMES, SCORES, TEXTS),
+    command("ZADD", NAMES, SCORES, TEXTS, SCORES, TEXTS),
     command("ZADD", NAMES, "NX", SCORES, TEXTS),
     command("ZREM", NAMES, TEXTS, TEXTS),
     command("ZSCORE", NAMES, TEXTS),

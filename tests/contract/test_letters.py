@@ -12,7 +12,7 @@ from dagcelery.store.wire import LETTERS, topology_fields, topology_of
 SCRIPTS = Path(wire.__file__).parent / "lua"
 ENTRY = r"(?:\b(?:e|start|first)|entry\([^()]*(?:\([^()]*\)[^()]*)?\))\.([a-z]+)"
 """What scripts call the entry of a step."""
-BY_THE_LAYOUT = {"s", "i", "c", "more"}
+BY_THE_LAYOUT = {"s", "w", "i", "c", "more"}
 BY_THE_ADAPTER = {"rd", "rt", "kp"}
 """What scripts do not look at: only the collection of garbage does."""
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import time
 
+import pytest
+
+from dagcelery.store import fleet
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Lost
 
@@ -177,3 +180,14 @@ def test_workers_are_known_by_their_signs_of_life(store: Store) -> None:
     store.fleet.retire("worker-a")
     store.fleet.retire("worker-a")
     assert set(store.fleet.workers()) == {"worker-b"}
+
+
+def test_announced_queues_are_known_as_long_as_they_are_among_the_newest(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet, "_ANNOUNCED_QUEUES", 2)
+    assert list(store.fleet.announced()) == []
+    for queues in (["old"], ["new"], ["newer", "new"]):
+        store.fleet.announce(queues)
+        time.sleep(0.001)  # the store's clock orders them
+    assert sorted(store.fleet.announced()) == ["new", "newer"]

@@ -6,8 +6,10 @@ import asyncio
 import math
 import threading
 
+import pytest
 import redis
 
+from dagcelery.store import fleet
 from dagcelery.store.fleet import enroll
 from dagcelery.store.in_process import store_in_process
 from dagcelery.store.keys import RUNS, key
@@ -165,6 +167,13 @@ def test_a_run_that_is_created_again_keeps_its_place(store: Store) -> None:
     first, second = new_run(store, chain(1)), new_run(store, chain(1))
     store.machine.create(NewRun(first, "test", b"plan", entries(chain(1))))
     assert [run.id for run in store.fleet.runs("", math.inf, 10)] == [second, first]
+
+
+def test_lists_of_runs_hold_the_newest_ones(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "_LISTED_RUNS", 2)
+    made = [new_run(store, chain(1), name="a") for _ in range(4)]
+    for name in ("", "a"):
+        assert [run.id for run in store.fleet.runs(name, math.inf, 10)] == made[:1:-1]
 
 
 def test_who_dies_after_enrolling_a_run_leaves_an_entry_that_goes_by_itself(

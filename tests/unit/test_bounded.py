@@ -15,6 +15,15 @@ def test_the_oldest_items_go() -> None:
     assert items == {"b": 3, "c": 2}
 
 
+def test_the_oldest_items_go_if_all_are_too_large_but_never_the_newest() -> None:
+    items: dict[str, int] = {}
+    for name, value in zip("abc", (3, 2, 1), strict=True):
+        bounded.put(items, name, value, 9, size=sum, most_size=3)
+    assert items == {"b": 2, "c": 1}
+    bounded.put(items, "d", 4, 9, size=sum, most_size=3)
+    assert items == {"d": 4}
+
+
 def test_threads_may_fill_it_together() -> None:
     items: dict[int, int] = {}
 

@@ -1,5 +1,7 @@
 """The public modules of py-dagger: put ``dagcelery.compat.`` before ``dagger`` in imports."""
 
+from typing import Final
+
 from dagcelery.compat.dagger import dsl
 from dagcelery.compat.dagger.dag import DAG
 from dagcelery.compat.dagger.input import FromNodeOutput, FromParam
@@ -20,5 +22,9 @@ __all__ = [
     "SerializationError",
     "Serializer",
     "Task",
+    "__version__",
     "dsl",
 ]
+
+__version__: Final = "0.4.2"
+"""The version whose interface this is."""

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from collections.abc import Mapping
 from inspect import iscoroutinefunction
 from typing import Any
+from uuid import UUID, uuid4
 
 from dagcelery.client import Run
-from dagcelery.errors import InvalidParameters
+from dagcelery.compat.dagorama.decorators import dagorama
+from dagcelery.compat.dagorama.failures import as_it_was
+from dagcelery.compat.dagorama.instance import DAGInstance, check_no_promises, drive_node, places_of, promise_of
+from dagcelery.compat.dagorama.models.promise import DAGPromise
+from dagcelery.compat.dagorama.queues import announce
+from dagcelery.errors import InvalidParameters, NodeFailed
+from dagcelery.frontends.functional.definition import Definition
 from dagcelery.frontends.workflow import Workflow
+from dagcelery.model import DAG
 from dagcelery.payload.codecs import AsPickle
 
-__all__ = ["DAGDefinition", "DAGInstance", "DAGPromise", "resolve"]
-
-
-@dataclass(frozen=True)
-class DAGInstance:
-    """One run of a definition."""
-
-    instance_id: str
-    definition: DAGDefinition
-
-
-@dataclass(frozen=True)
-class DAGPromise:
-    """The value that the entrypoint will return."""
-
-    identifier: str
+__all__ = ["DAGDefinition", "DAGInstance", "DAGPromise", "dagorama", "generate_instance_id", "resolve"]
 
 
 class DAGDefinition(Workflow, serializer=AsPickle()):
@@ -36,26 +30,56 @@ class DAGDefinition(Workflow, serializer=AsPickle()):
     entrypoint is async, it returns an awaitable of both.
     """
 
+    workflow_driver = staticmethod(drive_node)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Start a run on the workers, and return at once."""
-        if iscoroutinefunction(self.entrypoint.fn):
+        if iscoroutinefunction(self._entry()):
             return self._acall(args, kwargs)
-        return self._started(self.submit(*args, **kwargs))
+        return self._started(self.submit(*args, **kwargs), args, kwargs)
+
+    def submit(self, *args: Any, **kwargs: Any) -> Run[Any]:
+        """Start a run with the entrypoint's arguments on the workers, and return at once."""
+        announce(places_of(type(self)))
+        return super().submit(*args, **kwargs)
+
+    async def asubmit(self, *args: Any, **kwargs: Any) -> Run[Any]:
+        """`submit` without blocking the event loop."""
+        await asyncio.to_thread(announce, places_of(type(self)))
+        return await super().asubmit(*args, **kwargs)
 
     async def _acall(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[DAGInstance, DAGPromise]:
-        return self._started(await self.asubmit(*args, **kwargs))
+        return self._started(await self.asubmit(*args, **kwargs), args, kwargs)
 
-    def _started(self, run: Run[Any]) -> tuple[DAGInstance, DAGPromise]:
-        return DAGInstance(run.id, self), DAGPromise(run.id)
+    def _started(self, run: Run[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[DAGInstance, DAGPromise]:
+        return DAGInstance(UUID(run.id), self), promise_of(run.id, self._entry(), args, kwargs)
+
+    def _entry(self) -> Any:
+        return getattr(self._begin, "original_fn", self._begin.fn)
+
+    def _prepared(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], method: Definition[..., Any] | None = None
+    ) -> tuple[DAG, dict[str, Any]]:
+        check_no_promises([args, dict(kwargs)])
+        return super()._prepared(args, kwargs, method)
+
+
+def generate_instance_id() -> UUID:
+    """Return an id for a `DAGInstance`."""
+    return uuid4()
 
 
 def resolve(instance: DAGInstance, promise: DAGPromise) -> Any:
-    """Return the value of the entrypoint, however many nodes later; None while it is not known.
+    """Return the value of a promise, however many nodes later; None while it is not known.
 
-    Raises NodeFailed, which names the node, if it never will be.
+    Raises NodeFailed, which names the node, if it never will be; it is also an error of the class that the node raised,
+    if this process knows that class.
     """
     if not isinstance(promise, DAGPromise):
         remedy = "give both values that the call of a definition returned: resolve(instance, promise)"
         raise InvalidParameters(f"{promise!r}", "is not a promise", remedy)
-    run: Run[Any] = Run(promise.identifier)
-    return run.result() if run.state.is_end else None
+    run: Run[Any] = Run(promise.identifier.hex)
+    try:
+        return run.result() if run.state.is_end else None
+    except NodeFailed as error:
+        raise as_it_was(error) from None

@@ -20,6 +20,10 @@ class RetryConfiguration(ABC):
         Raises InvalidDag.
         """
 
+    def as_message(self) -> Retry:
+        """Return what travels with a node: the same."""
+        return self.as_retry()
+
 
 @dataclass
 class StaticRetry(RetryConfiguration):

@@ -12,10 +12,10 @@ __all__ = ["launch_broker"]
 
 
 @contextmanager
-def launch_broker() -> Iterator[None]:
+def launch_broker(port: int | None = None) -> Iterator[None]:
     """Run a server of this machine for definitions that are called in the block, and for workers launched in it.
 
-    Where DAGCELERY_BROKER_URL and DAGCELERY_STORE_URL say which server there is, it is used.
+    Where DAGCELERY_BROKER_URL and DAGCELERY_STORE_URL say which server there is, it is used. Any free `port` is taken.
 
     Raises NotConfigured.
     """

@@ -20,7 +20,10 @@ __all__ = [
 ]
 
 SerializationException = SerializationError
-InvalidTypeForDeserializationException = DeserializationError
+
+
+class InvalidTypeForDeserializationException(DeserializationError, SerializationException):
+    """What should be read is not bytes."""
 
 
 class Serializer:
@@ -44,7 +47,7 @@ class Serializer:
         """
         if not isinstance(serialized_obj, bytes):
             kind = type(serialized_obj).__name__
-            raise DeserializationError("what should be read", f"is of type {kind}", "give bytes")
+            raise InvalidTypeForDeserializationException("what should be read", f"is of type {kind}", "give bytes")
         return self.serializer.deserialize(BytesIO(serialized_obj))
 
 

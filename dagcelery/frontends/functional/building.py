@@ -40,7 +40,7 @@ from dagcelery.frontends.functional.recorded import (
 )
 from dagcelery.frontends.functional.sample_runs import THREE, SampleLengths, ValueNumbers, ValueTable, other_samples
 from dagcelery.frontends.functional.trace import CONDITION, FreeVariables, Trace
-from dagcelery.model.graph import DAG, Node
+from dagcelery.model.graph import DAG, NO_NODES, Node
 from dagcelery.model.options import DagOptions
 from dagcelery.model.sources import MOST_NESTED_DAGS, Choice, FromNodeOutput, FromParam, Literal, Source
 from dagcelery.text import shown
@@ -63,7 +63,7 @@ def built(
     samples = _SampleRuns(body, {each: annotations.get(each) for each in parameters}, values, name)
     general = samples.general()
     if not general.calls:
-        raise InvalidDag(f"DAG {name!r}", "calls no task", "A DAG needs to contain at least one node")
+        raise InvalidDag(f"DAG {name!r}", "calls no task", NO_NODES)
     with collector.paused():
         return lowered(general, parameters, name=name, options=options)
 

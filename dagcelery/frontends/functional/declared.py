@@ -36,7 +36,7 @@ def parameter_of(parameter: inspect.Parameter | None, hint: object) -> FromParam
     """Return a parameter of a DAG, with its default and the serializer that its annotation names."""
     default = EMPTY if parameter is None or parameter.default is parameter.empty else parameter.default
     serializer = serializer_of(hint)
-    return FromParam(None, serializer if isinstance(serializer, Serializer) else None, default)
+    return FromParam(None, default, serializer if isinstance(serializer, Serializer) else None)
 
 
 def parameters_of(

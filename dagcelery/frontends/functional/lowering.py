@@ -61,7 +61,7 @@ def lowered(body: GeneralBody, parameters: Mapping[str, FromParam], *, name: str
     scope.want_serializers()
     nodes = _nodes(scope, options)
     inputs: dict[str, Source] = {
-        name: FromParam(source.name, source.serializer or scope.wanted.get(name), source.default_value)
+        name: FromParam(source.name, source.default_value, source.serializer or scope.wanted.get(name))
         for name, source in parameters.items()
     }
     with _circles_explained():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import cache
 from importlib.resources import files
 
@@ -15,17 +16,21 @@ _PARTS = {
 }
 """The parts in front of a verb; for the others it is the prelude alone."""
 
+_SECTION = re.compile(r"^(?=-- [a-z ]+ -{20,}$)", re.MULTILINE)
+
 
 @cache
 def source(verb: str) -> str:
     """Return the script of a verb.
 
-    Each part stands within a function that the part before it calls: there, what it uses of those before is found at
-    once, while within one function Lua looks for each such name among all others, each time that a script is run.
+    Each part, and each section of the prelude, stands within a function that the one before it calls: there, what it
+    uses of those before is found at once, while within one function Lua looks for each such name among all others, each
+    time that a script is run. A function may use 60 names of those around it, so the claims are not divided as well.
     """
     *parts, text = ((files(__name__) / f"{part}.lua").read_text() for part in (*_PARTS.get(verb, ("prelude",)), verb))
-    for part in reversed(parts):
-        text = f"{part}return (function()\n{text}end)()\n"
+    prelude, *others = parts or ("",)
+    for section in reversed([*_SECTION.split(prelude), *others]):
+        text = f"{section}return (function()\n{text}end)()\n"
     return text
 
 

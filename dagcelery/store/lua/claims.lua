@@ -5,25 +5,30 @@ local function piece_name(scope, step, lo)
   return lo >= 0 and (scope .. '/' .. step .. '/' .. lo) or (scope .. '/' .. step)
 end
 
-local function read_claim(piece)
-  local text = call('HGET', key('c'), piece)
+local function parse_claim(text)
   if not text then return nil end
   local hi, attempt, owner, message, started, cursor, company = string.match(text, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|%d*|?(.*)$')
   return { hi = tonumber(hi), attempt = tonumber(attempt), owner = owner, message = message, started = started, cursor = cursor ~= '' and cursor or nil, company = company ~= '' and company or nil }
 end
 
+local function read_claim(piece) return parse_claim(call('HGET', key('c'), piece)) end
+
 local MATE, FIRST = 'm', 'f' -- the company of a claim: it was claimed behind others, or others may be executed behind it
-local function write_claim(piece, body, hi, attempt, owner, message, cursor, company)
-  local record = { hi, attempt, owner, message, moment, cursor or '', body, company }
-  call('HSET', key('c'), piece, table.concat(record, '|'))
+local function claim_text(body, hi, attempt, owner, message, cursor, company)
+  return hi .. '|' .. attempt .. '|' .. owner .. '|' .. message .. '|' .. moment .. '|' .. (cursor or '') .. '|' .. body .. (company and '|' .. company or '')
 end
+
+local function write_claim(piece, ...) call('HSET', key('c'), piece, claim_text(...)) end
 
 local BATCH = 32 -- pieces that one call claims
 local SKIPPED = 'x' -- the cursor of a claim whose piece was skipped with its scope, and which only has to go
 
 local function is_owner(claim, attempt) return claim and claim.attempt == attempt and claim.owner == req.owner end
 
-local busy = {} -- by queue, how many claims more there are than before this call; of a batch the first one counts
+-- By queue, how many claims more there are than before this call. Of a batch the first one counts. If that is committed
+-- ahead of the others, its process counts as free until they are: it may be sent a message for nothing, which costs less
+-- than to find out, in each commit, which one of the others is to count instead.
+local busy = {}
 local function count_claim(queue, by) busy[queue] = (busy[queue] or 0) + by end
 local function save_claim_counts()
   for queue, by in pairs(busy) do
@@ -32,7 +37,7 @@ local function save_claim_counts()
 end
 
 local function drop_claim(piece, claim, queue)
-  call('HDEL', key('c'), piece)
+  if together then together.claims[#together.claims + 1] = piece else call('HDEL', key('c'), piece) end
   if claim.company ~= MATE then count_claim(queue, -1) end
 end
 
@@ -153,7 +158,11 @@ local function calls_in_batch(want, e) -- how many calls of its function a batch
   return e.f and not e.al and e.s and e.x == '' and want.short and want.short[e.f]
 end
 
-local function claim_member(want, member, company)
+local function grant(p, scope, step, lo, hi, attempt, items)
+  return { scope, tonumber(step), lo, hi, attempt, items, { p.parent, tonumber(p.step), p.index, tonumber(p.body), p.depth } }
+end
+
+local function claim_member(want, member)
   local scope, step = parse(member)
   local p, s = place(scope), key('s', scope)
   local e, lo, hi, attempt, items = entry(p.body, step), -1, -1, nil, -1
@@ -164,32 +173,71 @@ local function claim_member(want, member, company)
     call('ZREM', key('r', want.queue), member)
   end
   local piece = piece_name(scope, step, lo)
-  company = company or attempt == 1 and calls_in_batch(want, e) and FIRST or nil
+  local company = attempt == 1 and calls_in_batch(want, e) and FIRST or nil
   write_claim(piece, p.body, hi, attempt, want.owner, want.message, nil, company)
-  if company ~= MATE then count_claim(want.queue, 1) end
+  count_claim(want.queue, 1)
   if refused then call('HDEL', key('no'), string.match(want.owner, '^[^:]*') .. ' ') end -- it can read the run after all
-  local granted = { scope, tonumber(step), lo, hi, attempt, items, { p.parent, tonumber(p.step), p.index, tonumber(p.body), p.depth } }
+  local granted = grant(p, scope, step, lo, hi, attempt, items)
   if poisoned then granted[8] = why_poisoned(piece, member) end
   return granted
 end
 
--- A batch: what runs once and is known to be short, as many as are ready for each process twice, and as take no longer than
--- the hand-off time together. `want.short` says of a function how many of its calls that are. What was lost before is
--- claimed alone: it may be what ended its process, and others shall not be lost with it. So is what has many successors.
+local function candidates(queue, most) -- what is ready first, with what decides whether it may come in a batch
+  local found, scopes = {}, {}
+  for i, member in ipairs(call('ZRANGE', key('r', queue), 0, most - 1)) do
+    local scope, step = parse(member)
+    if not scope then break end
+    local others = scopes[scope] or { steps = {}, attempts = {} }
+    scopes[scope] = others
+    others.steps[#others.steps + 1], others.attempts[#others.attempts + 1] = step, step .. ':t'
+    found[i] = { scope = scope, step = step, place = place(scope), others = others, at = #others.steps }
+  end
+  for scope, of in pairs(scopes) do
+    read_entries(place(scope).body, of.steps)
+    of.begun = call('HMGET', key('s', scope), unpack(of.attempts))
+  end
+  return found
+end
+
+local function claim_together(want, found, number) -- the first ones, each for the first time; answers what is granted of each
+  local attempts, members, records, granted = {}, {}, {}, {}
+  for i = 1, number do
+    local f = found[i]
+    local member, fields = f.scope .. '/' .. f.step, attempts[f.scope] or {}
+    attempts[f.scope] = fields
+    fields[#fields + 1], fields[#fields + 2] = f.step .. ':t', 1
+    members[i] = member
+    records[2 * i - 1], records[2 * i] = member, claim_text(f.place.body, -1, 1, want.owner, want.message, nil, MATE)
+    granted[i] = grant(f.place, f.scope, f.step, -1, -1, 1, -1)
+  end
+  for scope, fields in pairs(attempts) do call('HSET', key('s', scope), unpack(fields)) end
+  call('ZREM', key('r', want.queue), unpack(members))
+  call('HSET', key('c'), unpack(records))
+  return granted
+end
+
+-- A batch: what runs once and is known to be short. It takes as many as are ready for each process twice, and as take no
+-- longer than half the hand-off time together; of what takes a tenth of that, which is less than a call to the store, as many
+-- as are ready for each process, and a few in any case: others would have to come for them. `want.short` says of a function how many of its calls fit. What was lost before is claimed
+-- alone: it may be what ended its process, and others shall not be lost with it. So is what has many successors.
+local TINY, FEW = 0.1, 8
 local function claim_more(want, claims)
   local first = claims[1]
   local calls = first[5] == 1 and not first[8] and calls_in_batch(want, entry(tostring(first[7][4]), tostring(first[2])))
-  local most = math.min(BATCH, math.ceil(call('ZCARD', key('r', want.queue)) / (2 * want.slots)))
-  if not calls or most < 2 or refused or skips or poisoned then return end
-  local left = 1 - 1 / calls
-  for _, member in ipairs(call('ZRANGE', key('r', want.queue), 0, most - 2)) do
-    local scope, step = parse(member)
-    calls = scope and calls_in_batch(want, entry(place(scope).body, step))
-    if not calls or left < 1 / calls - 0.000001 then return end
-    if call('HEXISTS', key('s', scope), step .. ':t') == 1 then return end
-    left = left - 1 / calls
-    claims[#claims + 1] = claim_member(want, member, MATE)
+  if not calls or refused or skips or poisoned then return end
+  local ready = call('ZCARD', key('r', want.queue))
+  local each = ready / want.slots
+  local most, few = math.min(BATCH, math.max(math.ceil(each), math.min(ready, FEW))), math.ceil(each / 2)
+  if most < 2 then return end
+  local found, taken, number = candidates(want.queue, most - 1), 1 / calls, 0
+  for i, f in ipairs(found) do
+    calls = calls_in_batch(want, entry(f.place.body, f.step))
+    taken = taken + (calls and 1 / calls or 1)
+    if taken > (i < few and 1 or TINY) + 0.000001 or tonumber(f.others.begun[f.at] or 0) > 0 then break end
+    number = i
   end
+  if number == 0 then return end
+  for i, granted in ipairs(claim_together(want, found, number)) do claims[i + 1] = granted end
 end
 
 local function claim_next(want) -- nil, or what is claimed
@@ -265,8 +313,8 @@ end
 -- Write values and blocks; their bytes follow place `at` of ARGV. Answers the place of the last one.
 local function write_payloads(scope, attempt, about, at)
   local o, tokens, blocks = key('o', scope), about.tokens or {}, about.blocks or {}
-  for i, token in ipairs(tokens) do call('HSET', o, token, ARGV[at + i]) end
-  if #tokens > 0 and scope ~= '0' then keep(o) end
+  for i, token in ipairs(tokens) do set(o, token, ARGV[at + i]) end
+  if #tokens > 0 and scope ~= '0' then keep_when_written(o) end
   at = at + #tokens
   for i, block in ipairs(blocks) do
     local name = key('b', scope, block[1] .. '@' .. attempt .. ':' .. math.floor(block[2] / 256))
@@ -414,6 +462,24 @@ local function wake_ups(queue, slots, is_leaving)
 end
 
 -- answers -----------------------------------------------------------------------------------------------------------
+local function in_short(granted) -- what most claims are, a step of the root, as its number; with its attempt, if that is not 1
+  if granted[1] ~= '0' or granted[3] >= 0 or granted[8] then return granted end
+  return granted[5] == 1 and granted[2] or { granted[2], granted[5] }
+end
+
+local function at_length(short)
+  if type(short) == 'table' and #short > 2 then return short end
+  local step, attempt = short, 1
+  if type(short) == 'table' then step, attempt = short[1], short[2] end
+  return grant(place('0'), '0', step, -1, -1, attempt, -1)
+end
+
+local function each(rows, change)
+  local changed = {}
+  for i, row in ipairs(rows or {}) do changed[i] = change(row) end
+  return changed[1] and changed
+end
+
 local function answer(text, claims)
   local parts = { text }
   for i, granted in ipairs(claims or {}) do
@@ -431,7 +497,7 @@ local function repeated()
   local text = string.sub(last, #req.token + 2)
   local head = cjson.decode(text)
   if head.more and head.more == (req.from or 0) then return nil end
-  return answer(text, head.claims)
+  return answer(text, each(head.claims, at_length))
 end
 
 local retry_seconds -- until the piece that failed is tried again
@@ -460,6 +526,7 @@ local function hand_out(want, head) -- claim what is wanted; say what is left, a
 end
 
 local function conclude(verdicts, more)
+  write_together()
   local head = { states = verdicts, more = more }
   if due and now >= due and is_active() then timing().run_due() end
   if req.want and not more then
@@ -471,8 +538,10 @@ local function conclude(verdicts, more)
   head.retry, head.lasted, head.skipped = retry_seconds, lasted, skipped_item
   if generation and head.claims then head.generation = tonumber(generation) end
   save_claim_counts()
+  local granted = head.claims
+  head.claims = each(granted, in_short) or nil
   local text = reply(head)[1]
   local is_new = call('HSET', key('t'), req.owner, req.token .. ' ' .. text) == 1
   if not is_active() then call('EXPIRE', key('t'), ANSWERS_LAST) elseif is_new then keep(key('t')) end
-  return answer(text, head.claims)
+  return answer(text, granted)
 end

@@ -11,13 +11,24 @@ end
 local again = repeated()
 if again then return again end
 
-local function read_piece(p) -- as it was said, with what is known of it here
-  local scope, step = p.scope, tostring(p.step)
-  local piece, body = piece_name(scope, step, p.lo), place(scope).body
-  local c = { said = p, scope = scope, step = step, lo = p.lo, hi = p.hi, attempt = p.attempt, piece = piece, body = body, s = key('s', scope) }
-  c.done = (not p.done or p.done < p.lo) and p.hi or p.done
-  if body then c.claim, c.e = read_claim(piece), entry(body, step) end
-  return c
+local function read_pieces() -- as they were said, with what is known of each here; what has to be read is read at once
+  local pieces, names, steps = {}, {}, {}
+  for i, p in ipairs(req.pieces) do
+    local scope, step, lo, hi = p.scope or '0', tostring(p.step), p.lo or -1, p.hi or -1
+    local c = { said = p, scope = scope, step = step, lo = lo, hi = hi, attempt = p.attempt or 1, s = key('s', scope) }
+    c.piece, c.body, c.done = piece_name(scope, step, lo), place(scope).body, (not p.done or p.done < lo) and hi or p.done
+    pieces[i], names[i] = c, c.piece
+    if c.body and step ~= '-3' then
+      local those = steps[c.body] or {}
+      steps[c.body], those[#those + 1] = those, step
+    end
+  end
+  for body, those in pairs(steps) do read_entries(body, those) end
+  for i, text in ipairs(call('HMGET', key('c'), unpack(names))) do
+    local c = pieces[i]
+    if c.body then c.claim, c.e = parse_claim(text), entry(c.body, c.step) end
+  end
+  return pieces
 end
 
 -- A worker that was taken for dead, and comes back before its piece is claimed again, may still commit.
@@ -44,17 +55,30 @@ local function reclaimed(c)
   return true
 end
 
--- A step that follows the only one which it waits for, in the same call, was executed without a claim: it was not ready
--- before, so no other worker can have had it. It is claimed here, as its first attempt, if that is so.
+-- A step that follows others which are committed by the same call was executed without a claim: it was not ready before, so
+-- no other worker can have had it. It is claimed here, as its first attempt, if this call has opened it.
+local function is_opened(c) -- by this very call, so that nobody else needs to come for it?
+  for _, each in ipairs(together and together.ready[c.e.q] or {}) do
+    if each.step == c.step and each.scope == c.scope then
+      each.step = nil
+      return true
+    end
+  end
+  for i = #opened, 1, -1 do
+    if opened[i][1] == c.scope and opened[i][3] == tonumber(c.step) then
+      table.remove(opened, i)
+      return call('ZREM', key('r', c.e.q), c.scope .. '/' .. c.step) == 1
+    end
+  end
+  return false
+end
+
 local function claimed_behind(c)
-  if poisoned or not is_active() or call('ZREM', key('r', c.e.q), c.scope .. '/' .. c.step) == 0 then return false end
+  if poisoned or not is_active() or not is_opened(c) then return false end
   if call('HINCRBY', c.s, c.step .. ':t', 1) ~= c.attempt then
     call('HINCRBY', c.s, c.step .. ':t', -1)
-    make_ready(c.scope, c.step, c.e.q)
+    open_plain(c.scope, c.body, c.step, c.e.q)
     return false
-  end
-  for i = #opened, 1, -1 do -- nobody needs to come for it
-    if opened[i][1] == c.scope and opened[i][2] == tonumber(c.body) and opened[i][3] == tonumber(c.step) then table.remove(opened, i) end
   end
   count_claim(c.e.q, 1)
   return true
@@ -69,9 +93,10 @@ local function uncount_death(piece)
   end
 end
 
+local ended = {} -- pieces of this call
 local function may_commit(c)
   -- Steps are being cleared: of what commits meanwhile it would not be known whether its successors were told of it.
-  if not c.body or not is_active() and call('HEXISTS', R, 'clearing') == 1 then return false end
+  if not c.body or ended[c.piece] or not is_active() and call('HEXISTS', R, 'clearing') == 1 then return false end
   if is_owner(c.claim, c.attempt) then return true end
   if c.said.follows then return not c.claim and claimed_behind(c) end
   uncount_death(c.piece)
@@ -113,6 +138,7 @@ local function by_our_clock(at) return string.format('%.6f', now - (latest.start
 local function note_begin(c) note_start(c.body, c.step, c.claim and c.claim.started or by_our_clock(c.said.started)) end
 
 local function end_claim(c, more) -- a claim is kept, with a cursor, while successors are being told
+  ended[c.piece] = true
   if more then
     local claim = c.claim or { message = '' }
     write_claim(c.piece, c.body, c.hi, c.attempt, req.owner, claim.message, more, claim.company)

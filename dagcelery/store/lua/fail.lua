@@ -5,7 +5,7 @@
 -- request: see committing.lua, with one piece; retry (the error is one that may be retried), seed (of random numbers), markers [[scope of a
 --          fan-out, blocks of its results if the item in it is skipped]...] (in ARGV behind the other blocks). Last in
 --          ARGV: the failure
-local c = read_piece(req.pieces[1])
+local c = read_pieces()[1]
 local said, scope, step, lo, hi, done, body, s, e, piece = c.said, c.scope, c.step, c.lo, c.hi, c.done, c.body, c.s, c.e, c.piece
 if said.follows or not may_commit(c) then return conclude({ 'stale' }) end -- what fails was claimed, if need be just before
 local cursor, at = c.claim and c.claim.cursor, 1 + #(said.tokens or {}) + #(said.blocks or {})

@@ -5,7 +5,7 @@
 local function done_once(c, scope, body, step, name) -- a step that runs once is done: nil, or the portion to announce next
   local said = c.said
   local began, ended = by_our_clock(said.started), by_our_clock(said.started + said.seconds)
-  call('HSET', key('s', scope), step, 'd|' .. c.attempt .. '|' .. began .. '|' .. ended .. '|' .. req.owner)
+  set(key('s', scope), step, 'd|' .. c.attempt .. '|' .. began .. '|' .. ended .. '|' .. req.owner)
   if step ~= '-1' then
     if scope ~= '0' then -- of the root scope this is counted where it is read
       count(body, step, 'd', 1)
@@ -43,26 +43,33 @@ local function commit_new(c, at) -- nil, or the cursor to go on at
   return done_once(c, c.scope, c.body, c.step, c.piece)
 end
 
-local function commit(p, at) -- its verdict; and the cursor to go on at, if it is not done with that
-  local c = read_piece(p)
+local function commit(c, at) -- its verdict; and the cursor to go on at, if it is not done with that
   if not may_commit(c) then return 'stale' end
   local cursor, more = c.claim and c.claim.cursor, nil
   if cursor == SKIPPED then
     drop_claim(c.piece, c.claim, c.e.q)
     return 'stale'
   end
-  if cursor then more = skipping().announce_rest(c.scope, c.step, cursor) else more = commit_new(c, at) end
+  if cursor then
+    write_together()
+    more = skipping().announce_rest(c.scope, c.step, cursor)
+  else
+    more = commit_new(c, at)
+  end
   end_claim(c, more)
   return 'committed', more
 end
 
-local verdicts, more, at = {}, nil, 1
-for i, p in ipairs(req.pieces) do
-  if p.follows and verdicts[i - 1] ~= 'committed' then -- what it has read was not kept
+local verdicts, more, at, is_kept = {}, nil, 1, false -- nothing of it was stale
+gather()
+for i, c in ipairs(read_pieces()) do
+  local p = c.said
+  if p.follows and not is_kept then -- what it has read may be what was not kept
     verdicts[i] = 'stale'
   else
-    verdicts[i], more = commit(p, at)
+    verdicts[i], more = commit(c, at)
   end
+  is_kept = (i == 1 or is_kept) and verdicts[i] == 'committed'
   at = at + #(p.tokens or {}) + #(p.blocks or {})
 end
 return conclude(verdicts, more)

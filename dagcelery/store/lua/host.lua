@@ -283,21 +283,21 @@ local function rank(o, score, member) -- its place, or the place that it would h
   end
   return low
 end
-function C.ZADD(name, score, member, last) -- or NX, score, member
-  local is_new = score == 'NX'
-  if is_new then
-    score, member = member, last
+function C.ZADD(name, ...) -- [NX], then pairs of score and member
+  local pairs, added = { ... }, 0
+  local is_new = pairs[1] == 'NX'
+  for i = is_new and 2 or 1, #pairs, 2 do
+    local score, member = number(pairs[i]), text(pairs[i + 1])
+    local o = write(name, 'zset')
+    local before = o.z[member]
+    if before == nil or not is_new and before ~= score then
+      if before then take(o, rank(o, before, member)) end
+      put(o, rank(o, score, member), member)
+      o.z[member] = score
+    end
+    if before == nil then added = added + 1 end
   end
-  score, member = number(score), text(member)
-  local o = write(name, 'zset')
-  local before = o.z[member]
-  if before ~= nil then
-    if is_new or before == score then return 0 end
-    take(o, rank(o, before, member))
-  end
-  put(o, rank(o, score, member), member)
-  o.z[member] = score
-  return before and 0 or 1
+  return added
 end
 function C.ZREM(name, ...)
   local o, result = read(name, 'zset'), 0

@@ -138,15 +138,31 @@ local function is_skipped(scope) -- was it, or one around it, skipped?
   return false
 end
 
-local entries = {}
+local entries = {} -- by body and step
 local function entry(body, step)
-  local name = body .. '.' .. step
-  local e = entries[name]
+  local known = entries[body]
+  if not known then
+    known = {}
+    entries[body] = known
+  end
+  local e = known[step]
   if not e then
     e = step == '-3' and { q = hook or call('HGET', R, 'hooks') } or cjson.decode(call('HGET', topology_key(body), step))
-    entries[name] = e
+    known[step] = e
   end
   return e
+end
+
+local function read_entries(body, steps) -- of some steps that this call will need, at once
+  local known = entries[body] or {}
+  entries[body] = known
+  local missing = {}
+  for _, step in ipairs(steps) do
+    if not known[step] then missing[#missing + 1] = step end
+  end
+  for i, text in ipairs(missing[1] and call('HMGET', topology_key(body), unpack(missing)) or {}) do
+    known[missing[i]] = text and cjson.decode(text)
+  end
 end
 
 local function successors(body, step, from) -- portion `from` of them; a few are in the entry itself
@@ -170,15 +186,32 @@ local function list_keys(scope, token) -- where the blocks of a list are: the sc
   return origin, plain .. '@' .. (call('HGET', key('s', origin), 'a:' .. plain) or '0') .. ':'
 end
 
+-- what is written together -----------------------------------------------------------------------------------------------
+-- A commit of several pieces writes each key once, where nothing reads it in between; other verbs write at once.
+local together -- nil, or { fields, kept, ready, left, claims }: see `write_together`
+local function gather() together = { fields = {}, kept = {}, ready = {}, left = {}, claims = {} } end
+
+local function set(name, field, value)
+  if not together then return call('HSET', name, field, value) end
+  local fields = together.fields[name] or {}
+  together.fields[name], fields[#fields + 1], fields[#fields + 2] = fields, field, value
+end
+
+local function keep_when_written(name)
+  if together then together.kept[name] = true else keep(name) end
+end
+
 -- readiness ---------------------------------------------------------------------------------------------------------
 local opened = {} -- steps that this call has made ready: scope, body, step, queue, items
 local completed = {} -- fan-outs whose last items this call has done: scope, body, step, items, skipped
 local lasted -- seconds that a run took which this call has ended
 
-local function make_ready(scope, step, queue)
+local function rank(scope, step)
   local p = place(scope)
-  return call('ZADD', key('r', queue), tonumber(step) + p.seq * 1048576 - p.depth * 4398046511104, scope .. '/' .. step)
+  return tonumber(step) + p.seq * 1048576 - p.depth * 4398046511104
 end
+
+local function make_ready(scope, step, queue) return call('ZADD', key('r', queue), rank(scope, step), scope .. '/' .. step) end
 
 local function report_ready(scope, body, step, queue, items)
   opened[#opened + 1] = { scope, tonumber(body), tonumber(step), queue, items or -1 }
@@ -254,6 +287,13 @@ local function open_step(scope, body, step, e)
   report_ready(scope, body, step, e.q, items)
 end
 
+local function open_plain(scope, body, step, queue) -- one that runs once, and has no time to start within
+  if not together then return make_ready_and_report(scope, body, step, queue) end
+  local steps = together.ready[queue] or {}
+  together.ready[queue] = steps
+  steps[#steps + 1] = { scope = scope, body = body, step = step }
+end
+
 local function arrive(scope, body, step)
   local e = entry(body, step)
   if e.n <= 1 or call('HINCRBY', key('s', scope), step .. ':a', 1) == e.n then open_step(scope, body, step, e) end
@@ -321,14 +361,54 @@ local function complete_scope(scope, body) -- all steps of a scope are done
   make_ready_and_report(scope, body, '-2', entry(body, '-2').q)
 end
 
-local function step_done(scope, body)
-  if call('HINCRBY', key('s', scope), 'left', -1) == 0 then complete_scope(scope, body) end
+local function steps_done(scope, body, number)
+  if call('HINCRBY', key('s', scope), 'left', -number) == 0 then complete_scope(scope, body) end
 end
 
--- Tell portion `from` of a step's successors; answers the number of the next portion, nil after the last one.
+local function step_done(scope, body)
+  if not together then return steps_done(scope, body, 1) end
+  together.left[scope] = (together.left[scope] or 0) + 1
+end
+
+-- Tell portion `from` of a step's successors; answers the number of the next portion, nil after the last one. Of a few the
+-- step's own entry says how many steps a successor waits for, if that is all there is to know: most arrivals read no other.
 local function announce(scope, body, step, from)
-  for _, successor in ipairs(successors(body, step, from)) do arrive(scope, body, tostring(successor)) end
-  return from < (entry(body, step).more or 0) and from + 1 or nil
+  local e, s = entry(body, step), key('s', scope)
+  local needs = from == 0 and e.w
+  for i, successor in ipairs(successors(body, step, from)) do
+    local name, need = tostring(successor), needs and needs[i] or 0
+    if need == 0 then
+      arrive(scope, body, name)
+    elseif need == 1 or call('HINCRBY', s, name .. ':a', 1) == need then
+      open_plain(scope, body, name, e.q)
+    end
+  end
+  return from < (e.more or 0) and from + 1 or nil
+end
+
+local function let_in(queue, steps) -- a step that was claimed meanwhile is not there any more
+  local added, is_wanted = {}, req.want and req.want.queue == queue -- who claims there sees what is ready
+  for _, each in ipairs(steps) do
+    if each.step then
+      added[#added + 1] = rank(each.scope, each.step)
+      added[#added + 1] = each.scope .. '/' .. each.step
+      if not is_wanted then report_ready(each.scope, each.body, each.step, queue) end
+    end
+  end
+  for from = 1, #added, 400 do call('ZADD', key('r', queue), unpack(added, from, math.min(from + 399, #added))) end
+end
+
+local function write_together() -- before anything reads it
+  local all = together
+  if not all then return end
+  together = nil
+  for name, fields in pairs(all.fields) do
+    for from = 1, #fields, 400 do call('HSET', name, unpack(fields, from, math.min(from + 399, #fields))) end
+    if all.kept[name] then keep(name) end
+  end
+  if all.claims[1] then call('HDEL', key('c'), unpack(all.claims)) end
+  for queue, steps in pairs(all.ready) do let_in(queue, steps) end
+  for scope, number in pairs(all.left) do steps_done(scope, place(scope).body, number) end
 end
 
 local function begin_scope(scope, body) -- a scope is there with its inputs: its first steps may start

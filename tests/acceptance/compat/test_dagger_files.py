@@ -46,8 +46,11 @@ dag = dsl.build(outer)
 def test_outputs_are_stored_in_a_folder(tmp_path: Path) -> None:
     found = invoke(dag, {"n": 3}, outputs=StoreSerializedOutputsInPath(str(tmp_path)))
     assert isinstance(found["key_one"], OutputFile)
-    assert json.loads(Path(found["key_one"].filename).read_text()) == 6
-    assert json.loads((tmp_path / "key_all").read_text()) == [0, 1, 2]
+    assert Path(found["key_one"].filename) == tmp_path / "nodes/inner/0/nodes/total/0/return_value"
+    assert Path(found["key_one"].filename).read_bytes() == b"6"
+    assert (tmp_path / "nodes/numbers/0/return_value").read_bytes() == b"[0, 1, 2]"
+    each = [(tmp_path / f"nodes/inner/0/nodes/double/{at}/return_value").read_bytes() for at in range(3)]
+    assert each == [b"0", b"2", b"4"]
 
 
 def test_a_partitioned_output_is_stored_by_element(tmp_path: Path) -> None:
@@ -77,10 +80,10 @@ def test_the_command_line_runs_a_nested_node_with_lists_as_folders(tmp_path: Pat
 @pytest.mark.parametrize(
     ("words", "kind", "told"),
     [
-        ("--node-name nothing", ValueError, "has no node 'nothing'"),
-        ("--node-name inner.total.more", ValueError, "is a task"),
-        ("--output key_one a --output key_all b", ValueError, r"missing \['n'\]"),
-        ("--input n n", ValueError, "missing"),
+        ("--node-name nothing", ValueError, "You selected node 'nothing'"),
+        ("--node-name inner.total.more", ValueError, "does not contain any other nodes"),
+        ("--output key_one a --output key_all b", ValueError, "an input named 'n'"),
+        ("--input n n", ValueError, "an output named 'key_one'"),
         ("--input n gone --output key_one a --output key_all b", OSError, "gone"),
         ("--input n n --output key_one n --output key_all b", OSError, "n"),
     ],
@@ -112,3 +115,14 @@ def test_the_command_line_is_by_default_that_of_the_program(tmp_path: Path) -> N
     command = [sys.executable, str(program), "--help"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert "--node-name" in done.stdout, done.stderr
+
+
+def test_the_command_line_gives_outputs_of_a_nested_dag_that_nothing_reads(tmp_path: Path) -> None:
+    @dsl.DAG
+    def unread(n: int) -> None:
+        inner(n)
+
+    (tmp_path / "n").write_text("3")
+    arguments = ["--node-name", "inner", "--input", "n", str(tmp_path / "n")]
+    cli.invoke(dsl.build(unread), [*arguments, "--output", "return_value", str(tmp_path / "out")])
+    assert (tmp_path / "out").read_bytes() == b"6"

@@ -116,13 +116,22 @@ REFUSED = {
         "the same serializer at both ends",
     ),
     "14 another serializer than the parameter's": Bad(
-        lambda: DAG({"a": node(one, x=FromParam("x", PICKLE))}, PARAM), "'x' of node 'a'", "AsPickle()", "at both ends"
+        lambda: DAG({"a": node(one, x=FromParam("x", serializer=PICKLE))}, PARAM),
+        "'x' of node 'a'",
+        "AsPickle()",
+        "at both ends",
+    ),
+    "14 a serializer in the place of a default": Bad(
+        lambda: node(one, x=FromParam("x", PICKLE)),
+        "'x' of task 'one'",
+        "as its default value",
+        "serializer=AsPickle()",
     ),
     "14 a serializer that is none": Bad(
         lambda: Task(nothing, {}, {"o": FromReturnValue("json")}), "serializer='json'", "not a serializer", "AsPickle()"
     ),
     "14 a class for a serializer": Bad(
-        lambda: node(one, x=FromParam("x", AsPickle)), "AsPickle'", "not a serializer", "AsPickle()"
+        lambda: node(one, x=FromParam("x", serializer=AsPickle)), "AsPickle'", "not a serializer", "AsPickle()"
     ),
     "17 a list that is not kept by element": Bad(
         lambda: DAG({"a": node(), "b": node(one, x=Each(out("a")))}),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chaos import checks, trials
-from chaos.graphs import Case, bulky, growth, linger, map_reduce, nested_map, wide, zigzag
+from chaos.graphs import Case, batches, bulky, growth, linger, map_reduce, nested_map, wide, zigzag
 from chaos.storm import OF_CHILDREN, OF_MAINS, orders
 from dagcelery.testing.faults import FaultyCluster
 
@@ -21,6 +21,8 @@ CALLED_BY: dict[str, tuple[Any, dict[str, Any]]] = {
     "delegate": (nested_map, {"n": 4}),
     "number": (growth, {"size": 4, "x": 1}),
     "child_plans": (growth, {"size": 8, "x": 1}),
+    "batched_piece": (batches, {"width": 40, "x": 1}),
+    "portion": (batches, {"width": 40, "x": 1}),
 }
 """What makes workers call what a small map-reduce would not."""
 

@@ -112,7 +112,7 @@ def test_a_plan_that_somebody_put_into_an_unsigned_store_is_refused(
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"{", b"null", b"[]", b'{"version": 1}', b'{"version": "x"}', b'{"version": 1, "bodies": 3}', b"\xff"]
+    "data", [b"", b"{", b"null", b"[]", b'{"version": 2}', b'{"version": "x"}', b'{"version": 2, "bodies": 3}', b"\xff"]
 )
 def test_what_is_no_plan_at_all_is_refused(data: bytes) -> None:
     with pytest.raises(errors.DeserializationError, match="was not written by dagcelery"):

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from dagcelery import Retry, current, dag, task
-from dagcelery.engine import worker_loop
+from dagcelery.engine import batches, worker_loop
 from dagcelery.engine.hooks import Listener
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import NodeFailed, StoreUnavailable
 from dagcelery.planner.compile import plan
-from dagcelery.planner.topology import following, topology
+from dagcelery.planner.topology import followers, topology
 from dagcelery.store.records import Claim, Lost, Response, TaskResult
 
 from .worlds import World
@@ -41,6 +41,19 @@ def straight(x: int) -> int:
     for _ in range(5):
         x = act(x)
     return x
+
+
+@task
+def added(xs: list[int]) -> int:
+    return sum(xs)
+
+
+@dag
+def rows(x: int) -> int:
+    """Two rows, of which the second needs two each of the first."""
+    first = [act(x), act(x), act(x), act(x)]
+    second = [added([first[n], first[n + 1]]) for n in range(3)]
+    return added([*second])
 
 
 @task
@@ -72,11 +85,14 @@ def knowing(**options: Any) -> tuple[World, list[list[str]]]:
 @pytest.fixture(autouse=True)
 def a_slow_machine_is_as_good_as_any(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_loop, "BATCH_SECONDS", LONG)
+    monkeypatch.setattr(batches, "BATCH_SECONDS", LONG)
     now["act"] = lambda x: None
 
 
 def test_steps_side_by_side_share_a_call_and_half_of_them_is_left_to_others() -> None:
     world, calls = knowing()
+    for worker in world.workers:
+        worker.durations.batch_size = lambda function: 8  # type: ignore[method-assign]
     assert world.run(beside) == list(range(1, 9))
     assert calls[:2] == [["0/0", "0/1", "0/2", "0/3"], ["0/4", "0/5"]]
 
@@ -106,7 +122,7 @@ def test_one_that_fails_in_a_batch_leaves_the_others_theirs_and_has_its_own_atte
         return [each(0), each(1), each(2), each(3), each(4), each(5)]
 
     assert world.run(again) == [1, 2, 3, 4, 5, 6]
-    assert calls[:3] == [["0/0"], ["0/1"], ["0/2"]]
+    assert calls[:3] == [["0/0"], ["0/1"], ["0/2", "0/3", "0/4", "0/5"]]
     assert sorted(attempts) == [(0, 1), (1, 1), (1, 2), (2, 1), (3, 1), (4, 1), (5, 1)]
 
 
@@ -115,9 +131,10 @@ def test_what_waits_behind_a_piece_that_overruns_is_given_to_others() -> None:
     other, given = world.engine("other"), threading.Event()
     release = world.store.machine.release
 
-    def told(*piece: Any) -> None:
-        release(*piece)
-        given.set()
+    def told(run_id: str, claim: Claim, owner: str) -> None:
+        release(run_id, claim, owner)
+        if claim.step == 1:  # the last one to go back
+            given.set()
 
     def overrun(x: int) -> None:
         if x == 0 and not calls:
@@ -195,6 +212,24 @@ def test_what_is_done_does_not_wait_for_a_piece_that_overruns_behind_it() -> Non
     assert calls[0] == ["0/0", "0/1"]
     assert sorted(told) == [(f"0/{n}", "committed") for n in range(5)]
     assert {event.attempt for event in world.events(run_id) if event.kind == "done" and event.piece} == {1}
+
+
+def test_what_could_not_be_committed_while_a_piece_overran_is_committed_with_it() -> None:
+    world, calls = knowing(handoff_seconds=0.001, slots=2)
+    missed = threading.Event()
+    finish = world.store.machine.finish
+
+    def miss_once(*arguments: Any) -> Any:
+        if not missed.is_set():
+            missed.set()
+            raise OSError("of the watch's thread")
+        return finish(*arguments)
+
+    now["act"] = lambda x: x != 3 or missed.wait(10)
+    world.store.machine.finish = miss_once  # type: ignore[method-assign]
+    run_id = world.ended(straight, x=1)
+    assert world.result(run_id) == 6
+    assert sorted(piece for call in calls for piece in call) == [f"0/{n}" for n in range(5)]
 
 
 def test_a_step_that_fails_behind_another_is_not_called_by_others_in_between() -> None:
@@ -278,10 +313,10 @@ def test_tainted_and_limited_steps_are_never_held_behind_others(options: dict[st
 
     planned = plan(two.__dag__())
     assert [topology(planned)[0][step].is_alone for step in (0, 1)] == [False, True]
-    assert following(planned, 0, 0) is None
+    assert not followers(planned, 0, 0)
 
 
-def test_a_step_that_needs_two_or_reads_a_list_by_item_is_not_executed_right_behind_one() -> None:
+def test_what_reads_a_list_by_item_is_not_executed_right_behind_another() -> None:
     @task
     def joined(xs: list[int]) -> int:
         return sum(xs)
@@ -290,11 +325,45 @@ def test_a_step_that_needs_two_or_reads_a_list_by_item_is_not_executed_right_beh
     def mixed(xs: list[int]) -> int:
         return joined([act(x) for x in xs])
 
-    @dag
-    def forked(x: int) -> list[int]:
-        first = act(x)
-        return [act(first), act(first)]
+    planned = plan(mixed.__dag__())
+    assert not any(followers(planned, 0, step) for step in range(len(planned.bodies[0].steps)))
 
-    for each in (mixed, forked):
-        planned = plan(each.__dag__())
-        assert all(following(planned, 0, step) is None for step in range(len(planned.bodies[0].steps)))
+
+def test_a_step_is_executed_right_behind_those_that_it_needs_once_all_are_in_the_same_call() -> None:
+    world, calls = knowing()
+    run_id = world.ended(rows, x=1)
+    assert world.result(run_id) == 12
+    assert calls == [[f"0/{n}" for n in range(8)]]
+    assert world.committed(run_id) == calls[0]
+
+
+def test_what_needs_a_step_of_another_call_is_left_to_whoever_claims_it() -> None:
+    world, calls = knowing()
+    for worker in world.workers:
+        worker.durations.batch_size = lambda function: 8  # type: ignore[method-assign]
+    run_id = world.ended(rows, x=1)
+    assert world.result(run_id) == 12
+    assert calls[0] == ["0/0", "0/1", "0/4"]
+    assert sorted(piece for call in calls for piece in call) == world.committed(run_id)
+
+
+def test_what_was_executed_behind_pieces_of_two_calls_is_claimed_and_called_again() -> None:
+    attempts: list[tuple[int, int]] = []
+
+    def fail(x: int) -> None:
+        attempts.append((x, current().attempt))
+        if attempts[-1] == (1, 1):
+            raise ValueError("once")
+
+    now["act"] = fail
+    world, calls = knowing()
+
+    @dag
+    def again() -> int:
+        each = act.options(retry=Retry(2, wait=0))
+        first = [each(0), each(1), each(2)]
+        return added([added([first[0], first[2]]), first[1]])
+
+    assert world.run(again) == 6
+    assert calls[:3] == [["0/0"], ["0/1"], ["0/2"]]
+    assert sorted(attempts) == [(0, 1), (1, 1), (1, 2), (2, 1)]

@@ -98,3 +98,15 @@ def test_a_process_that_works_through_ever_new_runs_does_not_grow() -> None:
     # Large and small plans take the places of each other; but what is kept of each run is more after both stretches.
     grown = (second - first) & (third - second)
     assert {kind: by for kind, by in grown.items() if by >= runs} == {}
+
+
+def test_a_process_keeps_fewer_plans_if_they_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(workers=1)
+    kept = [worker._views for worker in world.workers] + [worker._programs for worker in world.workers]
+    for x in (1, 2):
+        world.run(flows.map_reduce, n=x)
+        world.run(flows.two_reducers, n=x)
+    assert [len(each) for each in kept] == [FEW, 2]
+    monkeypatch.setattr(run_control, "KEPT_BYTES", 1)
+    world.run(flows.map_only, n=3)
+    assert [len(each) for each in kept] == [1, 1]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -203,3 +205,18 @@ def test_the_watch_goes_on_after_a_callback_that_failed(times: int) -> None:
 
         with watch.over(failing):
             assert called.wait(10)
+
+
+def test_the_watch_holds_nothing_of_what_has_ended() -> None:
+    class Work:
+        def __call__(self) -> None:
+            called.set()
+
+    called, work, until = threading.Event(), Work(), time.monotonic() + 10
+    gone = weakref.ref(work)
+    with Watchdog(0.001).over(work):
+        assert called.wait(10)
+    del work
+    while gone() is not None:
+        assert time.monotonic() < until
+        time.sleep(0.001)

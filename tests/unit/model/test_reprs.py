@@ -40,7 +40,7 @@ class Unlike:
         (Cache(ttl=60), "Cache(ttl=60.0)"),
         (Schedule("0 3 * * *"), "Schedule(cron='0 3 * * *')"),
         (FromParam(), "FromParam()"),
-        (FromParam("x", None, 0), "FromParam(name='x', default_value=0)"),
+        (FromParam("x", 0), "FromParam(name='x', default_value=0)"),
         (FromParam(default_value=Unlike()), "FromParam(default_value=Unlike())"),
         (FromNodeOutput("a", "o"), "FromNodeOutput(node='a', output='o')"),
         (FromReturnValue(), "FromReturnValue()"),

@@ -2,34 +2,51 @@
 
 from __future__ import annotations
 
-import re
+import os
+import tempfile
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from dagcelery import client
-from dagcelery.client import OutputFile, PartitionedOutput, ReturnDeserializedOutputs, StoreSerializedOutputsInPath
-from dagcelery.compat.dagger import dsl
-from dagcelery.compat.dagger.dag import validate_parameters
-from dagcelery.errors import NodeFailed, SerializationError
+from dagcelery.client import OutputFile, ReturnDeserializedOutputs, StoreSerializedOutputsInPath
+from dagcelery.client import PartitionedOutput as Parts
+from dagcelery.compat.dagger import dsl, old_paths
+from dagcelery.compat.dagger.input import validate_and_clean_parameters
+from dagcelery.compat.dagger.runtime import beyond
+from dagcelery.compat.dagger.runtime.execution import invoke_dag, invoke_node, invoke_task
+from dagcelery.compat.dagger.runtime.outputs import (
+    NodeExecutions,
+    NodeOutput,
+    NodeOutputs,
+    NodeParams,
+    PartitionedOutput,
+    deserialized_outputs,
+    dump,
+    held,
+    load,
+)
+from dagcelery.errors import InvalidParameters
 from dagcelery.frontends.functional import DagFunction
 from dagcelery.model import Buildable, Node, Task
 
 __all__ = [
+    "NodeExecutions",
     "NodeOutput",
     "NodeOutputs",
+    "NodeParams",
     "OutputFile",
     "PartitionedOutput",
     "ReturnDeserializedOutputs",
     "StoreSerializedOutputsInPath",
+    "deserialized_outputs",
+    "dump",
     "invoke",
+    "invoke_dag",
+    "invoke_node",
+    "invoke_task",
+    "load",
 ]
-
-NodeOutput = OutputFile | PartitionedOutput
-NodeOutputs = Mapping[str, NodeOutput]
-
-
-class NotSerialized(SerializationError, TypeError, ValueError):
-    """A returned value does not have the parts that its outputs promise, or its serializer refuses it."""
 
 
 def invoke(
@@ -39,17 +56,24 @@ def invoke(
 ) -> Mapping[str, Any]:
     """Run a DAG or a task, and return its outputs by name. Superfluous parameters are ignored, with a warning.
 
-    Raises InvalidParameters, a ValueError; the exception of a task; NotSerialized; InvalidLocation, an OSError.
+    With StoreSerializedOutputsInPath they are files, and those of all nodes are below that folder.
+
+    Raises InvalidParameters, a ValueError; the exception of a task; SerializationError; OSError.
     """
     node = built(node)
     params = {} if params is None else params
-    validate_parameters(node.inputs, params)
-    used = {name: value for name, value in params.items() if name in node.inputs}
-    try:
-        values: Mapping[str, Any] = client.invoke(node, used, outputs or ReturnDeserializedOutputs())
-    except NodeFailed as error:
-        raise as_it_was(error, node) from error
-    return {name: value for name, value in values.items() if name in node.outputs}
+    if not isinstance(params, Mapping):
+        raise InvalidParameters(f"params={params!r}", "are not a mapping", "give a dict of names and values")
+    if superfluous := sorted(params.keys() - node.inputs.keys()):
+        warnings.warn(f"These parameters are ignored, since the node does not use them: {superfluous}", stacklevel=2)
+    clean = validate_and_clean_parameters(node.inputs, params)
+    if not beyond.is_plain(node):
+        values = beyond.invoke(node, clean, outputs or ReturnDeserializedOutputs())
+        return {name: PartitionedOutput(value) if isinstance(value, Parts) else value for name, value in values.items()}
+    if isinstance(outputs, StoreSerializedOutputsInPath):
+        return invoke_node(node, clean, os.fspath(outputs.path))
+    with tempfile.TemporaryDirectory() as folder:
+        return deserialized_outputs(invoke_node(node, clean, folder, held))
 
 
 def built(node: Node | Buildable[..., Any]) -> Node:
@@ -57,23 +81,9 @@ def built(node: Node | Buildable[..., Any]) -> Node:
 
     Raises InvalidDag.
     """
+    if isinstance(node, Task):
+        return node
     return dsl.build(node) if isinstance(node, DagFunction) else client.dag_of(node)
 
 
-def as_it_was(error: NodeFailed, node: Node) -> BaseException:
-    """Return the exception of a task, with the nodes in its message if its class allows that."""
-    cause = error.__cause__
-    if not isinstance(cause, ValueError | TypeError | SerializationError):
-        return cause or error
-    message = str(cause)
-    kind: type[Exception] = type(cause)
-    if isinstance(cause, SerializationError):
-        message = f"We encountered the following error while attempting to serialize the results of this task: {cause}"
-        kind = NotSerialized
-    names = [] if isinstance(node, Task) else re.sub(r"\[\d+\]", "", error.address).split("/")
-    message = " ".join([*(f"Error when invoking node '{name}'." for name in names), message])
-    try:
-        return kind(message)
-    except TypeError:  # a class whose constructor takes other arguments
-        cause.add_note(message)
-        return cause
+old_paths.register(__name__)
