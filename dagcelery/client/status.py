@@ -153,7 +153,7 @@ class RunStatus:
     secrets masked; `Run.params` has the values. `why` says why none of it may start yet, or why
     nothing goes on: the store is full. `deadline` is when it will be ended if it is not over by then (None: never), and
     `epoch` counts how often it was begun: 1, and one more for each `resume`. Between these it `paused` for so many
-    seconds.
+    seconds; `pauses` are all times at which it was over.
     """
 
     id: str
@@ -172,6 +172,7 @@ class RunStatus:
     paused: float = 0.0
     key: str | None = None
     params: Mapping[str, str] = field(default_factory=dict)
+    pauses: tuple[tuple[float, float], ...] = ()
 
     @property
     def seconds(self) -> float | None:
@@ -251,6 +252,7 @@ def run_status(control: RunControl, run_id: str) -> RunStatus:
         paused=record.paused(started, ended) if started and ended else 0.0,
         key=record.key,
         params=record.shown,
+        pauses=tuple((since, until) for since, until in record.pauses),
     )
 
 

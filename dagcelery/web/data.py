@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 from urllib.parse import quote
@@ -14,16 +13,17 @@ from dagcelery.bounded import put
 from dagcelery.client import Client, Run
 from dagcelery.client.following import errors
 from dagcelery.client.history import history
-from dagcelery.client.inspection import density, inspect, summary
+from dagcelery.client.inspection import inspect, summary
 from dagcelery.client.listing import Wanted, page
 from dagcelery.client.run import summary as run_summary
 from dagcelery.client.shown_values import run_result
 from dagcelery.client.status import NodeStatus, RunStatus, news, run_status
 from dagcelery.client.structure import structure
 from dagcelery.client.tree import TreeNode
+from dagcelery.engine.run_control import RunControl
 from dagcelery.errors import DagceleryError, InvalidParameters, RunNotFound
+from dagcelery.settings import Settings
 from dagcelery.text import nearest, shown
-from dagcelery.web.access import Refused
 
 _MOST_ERRORS: Final = 100
 _MOST_FUNCTIONS: Final = 200
@@ -44,6 +44,16 @@ class Data:
         self._client = client
         self._rows: dict[tuple[str, int], tuple[float, Json]] = {}
         self._lock = threading.Lock()
+
+    @property
+    def control(self) -> RunControl:
+        """The client's access to runs."""
+        return self._client.control
+
+    @property
+    def settings(self) -> Settings:
+        """The client's."""
+        return self._client.settings
 
     def run(self, run_id: str) -> Run[Any]:
         """Return the handle of a run."""
@@ -97,46 +107,6 @@ class Data:
             put(self._rows, key, (now + took + lasts, about), _KEPT_ROWS)
         return {name: about[name] for name in ("progress", "news")}
 
-    # -- one run ----------------------------------------------------------------------------------
-    def whole(self, run_id: str) -> Json:
-        """All of a run that its page shows at first."""
-        with collector.paused():
-            return self._whole(run_id)
-
-    def _whole(self, run_id: str) -> Json:
-        control = self._client.control
-        status = run_status(control, run_id)
-        view = control.view(run_id)
-        specs = [spec for spec in view.program.function_specs if spec.module][:_MOST_FUNCTIONS]
-        result = run_result(view).to_dict() if status.state == "done" else None
-        return {
-            **run_and_nodes(status),
-            "now": time.time(),
-            "graph": structure(control, run_id).to_dict(),
-            "errors": [asdict(failure) for failure in errors(control, run_id, most=_MOST_ERRORS)],
-            "code": {f"{spec.module}:{spec.qualname}": {"hash": spec.hash, "python": spec.python} for spec in specs},
-            "result": result,
-            "links": self.links(run_id),
-        }
-
-    def node(self, run_id: str, address: str, first: int, limit: int, state: str | None) -> Json:
-        """A node or an item, with some of its items."""
-        control = self._client.control
-        if "[*]/" in address:
-            status = run_status(control, run_id)
-            named = {node.name: node for node in status.nodes}
-            if address not in named:
-                remedy = nearest(address, named) or "give an address as status() shows it"
-                raise InvalidParameters(f"node {shown(address)}", "does not exist", remedy)
-            found = summary(_as_tree(named[address]), address)
-        else:
-            found = inspect(control, run_id, address, first, limit, state)
-        return found.to_dict() | {"log": []}
-
-    def density(self, run_id: str, address: str, buckets: int) -> Json:
-        """When the items of a node started and ended."""
-        return density(self._client.control, run_id, address, buckets).to_dict()
-
     # -- actions ----------------------------------------------------------------------------------
     def preview(self, run_id: str, action: str, address: str) -> Json:
         """What an action would do."""
@@ -153,33 +123,60 @@ class Data:
             case "retry":
                 run.retry_from(address, allow_code_change=allow_code_change)
             case "delete":
-                if not run.state.is_end:
-                    raise Refused(409, "NotOver", f"run {run_id} is {run.state}; cancel it first")
                 run.delete()
                 return {"state": "deleted"}
         return {"state": str(run.state)}
 
-    def state(self, run_id: str) -> str:
-        """What the run is now. Raises RunNotFound."""
-        return str(self.run(run_id).state)
+    def is_over(self, run_id: str) -> bool:
+        """Whether a run has ended. Raises RunNotFound."""
+        return self.run(run_id).state.is_end
 
     @staticmethod
     def now() -> float:
         """The time by this process's clock, against which a browser tells how long something takes."""
         return time.time()
 
-    # -- links ------------------------------------------------------------------------------------
-    def links(self, run_id: str = "") -> Json:
-        """Where else a run is seen; without one the templates, with {run} and {node}."""
-        settings = self._client.settings
-        # Flower's page takes no search from its address, but a name, and looks for that: what follows it is a search.
-        query = "name={run}%20OR%20kwargs:run%3D{run}"
-        flower = f"{settings.flower_url.rstrip('/')}/tasks?{query}" if settings.flower_url else None
-        templates = {"flower": flower, "trace": settings.trace_link or None, "log": settings.log_link or None}
-        if not run_id:
-            return templates
-        filled = {"{run}": quote(run_id, safe=""), "{node}": ""}
-        return {name: link and _filled(link, filled) for name, link in templates.items()}
+
+# -- one run ----------------------------------------------------------------------------------------
+def whole(control: RunControl, run_id: str) -> Json:
+    """All of a run that its page shows at first."""
+    with collector.paused():
+        status, view = run_status(control, run_id), control.view(run_id)
+        specs = [spec for spec in view.program.function_specs if spec.module][:_MOST_FUNCTIONS]
+        return {
+            **run_and_nodes(status),
+            "now": time.time(),
+            "graph": structure(control, run_id).to_dict(),
+            "errors": [asdict(failure) for failure in errors(control, run_id, most=_MOST_ERRORS)],
+            "code": {f"{spec.module}:{spec.qualname}": {"hash": spec.hash, "python": spec.python} for spec in specs},
+            "result": run_result(view).to_dict() if status.state == "done" else None,
+            "links": links(control.settings, run_id),
+        }
+
+
+def node(control: RunControl, run_id: str, address: str, first: int, limit: int, state: str | None) -> Json:
+    """A node or an item, with some of its items."""
+    if "[*]/" not in address:
+        return inspect(control, run_id, address, first, limit, state).to_dict() | {"log": []}
+    named = {node.name: node for node in run_status(control, run_id).nodes}
+    if address not in named:
+        remedy = nearest(address, named) or "give an address as status() shows it"
+        raise InvalidParameters(f"node {shown(address)}", "does not exist", remedy)
+    return summary(_as_tree(named[address]), address).to_dict() | {"log": []}
+
+
+def links(settings: Settings, run_id: str = "") -> Json:
+    """Where else a run is seen; without one the templates, with {run} and {node}."""
+    # Flower's page takes no search from its address, but a name, and looks for that: what follows it is a search.
+    query = "name={run}%20OR%20kwargs:run%3D{run}"
+    flower = f"{settings.flower_url.rstrip('/')}/tasks?{query}" if settings.flower_url else None
+    templates = {"flower": flower, "trace": settings.trace_link or None, "log": settings.log_link or None}
+    if not run_id:
+        return templates
+    return {
+        name: link and link.replace("{run}", quote(run_id, safe="")).replace("{node}", "")
+        for name, link in templates.items()
+    }
 
 
 def run_and_nodes(status: RunStatus) -> Json:
@@ -187,12 +184,6 @@ def run_and_nodes(status: RunStatus) -> Json:
     told = status.to_dict()
     nodes = told.pop("nodes")
     return {"run": told | {"news": status.news}, "nodes": nodes}
-
-
-def _filled(template: str, places: Mapping[str, str]) -> str:
-    for place, text in places.items():
-        template = template.replace(place, text)
-    return template
 
 
 def _progress(status: RunStatus) -> Json:

@@ -22,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dagcelery.client import Client, default_client
-from dagcelery.client.inspection import MOST_ITEMS
+from dagcelery.client.inspection import MOST_ITEMS, density
 from dagcelery.client.listing import Wanted
 from dagcelery.errors import (
     BadSignature,
@@ -39,7 +39,7 @@ from dagcelery.errors import (
 from dagcelery.settings import Settings
 from dagcelery.text import shown
 from dagcelery.web.access import ACTIONS, Access, Authorize, Refused, Token
-from dagcelery.web.data import Data, Json, check_run_id
+from dagcelery.web.data import Data, Json, check_run_id, links, node, whole
 from dagcelery.web.live import EventStream, Watchers
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -172,7 +172,7 @@ class _Pages:
         reading: Mapping[str, Callable[[Data, Request], Json]] = {
             "/api/runs": _runs,
             "/api/dags/{name:path}": lambda data, request: data.dag(_checked("name", request.path_params["name"])),
-            "/api/runs/{run}": lambda data, request: data.whole(_run(request)),
+            "/api/runs/{run}": lambda data, request: whole(data.control, _run(request)),
             "/api/runs/{run}/node": _node,
             "/api/runs/{run}/items": _items,
         }
@@ -202,15 +202,15 @@ class _Pages:
         await self._access.check(request, "read")
         csrf = self._access.csrf(request)
         data, _ = await run_in_threadpool(self._of_client)
-        links = data.links()
+        templates = links(data.settings)
         about = {
             "title": self._title,
             "version": importlib.metadata.version("dagcelery"),
             "actions": await self._access.allowed(request),
             "csrf": csrf,
-            "flower": links["flower"],
-            "trace_link": links["trace"],
-            "log_link": links["log"],
+            "flower": templates["flower"],
+            "trace_link": templates["trace"],
+            "log_link": templates["log"],
             "now": data.now(),
         }
         response = JSONResponse(about)
@@ -224,7 +224,7 @@ class _Pages:
         await self._access.check(request, "read")
         run_id = _run(request)
         data, watchers = await run_in_threadpool(self._of_client)
-        await run_in_threadpool(data.state, run_id)  # no run, no stream
+        await run_in_threadpool(data.is_over, run_id)  # no run, no stream
         return EventStream(watchers, run_id, has_graph=request.query_params.get("graph") == "no")
 
     async def _act(self, request: Request) -> Response:
@@ -238,6 +238,8 @@ class _Pages:
         data, _ = await run_in_threadpool(self._of_client)
         if request.query_params.get("preview") == "1":
             return JSONResponse(await run_in_threadpool(data.preview, run_id, action, address))
+        if action == "delete" and not await run_in_threadpool(data.is_over, run_id):
+            raise Refused(409, "NotOver", f"run {run_id} goes on; cancel it first")
         allows = body.get("allow_code_change") is True
         told = await run_in_threadpool(lambda: data.act(run_id, action, address, allow_code_change=allows))
         log.info("%s on the page: run %s %s", action, run_id, shown(address), extra={"action": action, "run": run_id})
@@ -255,11 +257,12 @@ def _runs(data: Data, request: Request) -> Json:
 def _node(data: Data, request: Request) -> Json:
     first, limit = _number(request, "from", 0, 0, 10**12), _number(request, "limit", 100, 1, MOST_ITEMS)
     state = _checked("state", request.query_params.get("state", "")) or None
-    return data.node(_run(request), _address(request), first, limit, state)
+    return node(data.control, _run(request), _address(request), first, limit, state)
 
 
 def _items(data: Data, request: Request) -> Json:
-    return data.density(_run(request), _address(request), _number(request, "buckets", 200, 1, 1_000))
+    buckets = _number(request, "buckets", 200, 1, 1_000)
+    return density(data.control, _run(request), _address(request), buckets).to_dict()
 
 
 def _run(request: Request) -> str:
