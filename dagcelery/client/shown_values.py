@@ -8,7 +8,7 @@ reads. Large values are not read, and of a list the first elements.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -17,7 +17,8 @@ from dagcelery.engine.io import Reader, Rows
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import DagceleryError, DeserializationError, NotConfigured, ValueFreed
 from dagcelery.payload import addresses, values
-from dagcelery.payload.codecs import AsJSON, Bytes, BytesCodec
+from dagcelery.payload.codecs import AsJSON, Bytes, BytesCodec, Codec, codec_for
+from dagcelery.payload.formats.plain_json import AsPlainJSON
 from dagcelery.planner.plan import Expr, Step, level, tokens
 from dagcelery.skipped import Skipped
 from dagcelery.store.records import ROOT, Scope, Spot
@@ -26,8 +27,6 @@ MOST_TEXT: Final = 2_000
 """Characters of a value that are shown."""
 _MOST_BYTES: Final = 256 * 1024
 _MOST_ELEMENTS: Final = 100
-_JSON: Final = frozenset({"json", "models"})
-"""Codecs whose bytes are JSON. Objects stand in it as what they are made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +196,12 @@ class _PlainJson(BytesCodec):
         return elements
 
 
-_PLAIN: Final = _PlainJson(AsJSON())
+_JSON: Final[Mapping[str, Codec]] = {
+    "json": _PlainJson(AsJSON()),
+    "models": _PlainJson(AsJSON()),
+    AsPlainJSON.kind: codec_for(AsPlainJSON()),
+}
+"""Codecs whose bytes are JSON, by the kinds of those that wrote them."""
 
 
 class _JsonReader(Reader):
@@ -219,7 +223,7 @@ class _JsonReader(Reader):
         if stored is None:
             raise _NotShown(ShownValue("large", size=size))
         address = addresses.value(view.run_id, scope, name)
-        value = values.open_value(view.keyring, _PLAIN, address, stored)
+        value = values.open_value(view.keyring, _JSON[kind], address, stored)
         if value is values.SPLIT:
             twin = self._split_twin(scope, name)
             return self._list(scope, twin, view.count(scope, twin), lazy)
@@ -242,7 +246,8 @@ class _JsonReader(Reader):
 
     def _open(self, scope: str, token: str, block: Any) -> list[Any]:
         place = self.view.run_id, scope, token, block.lo, block.hi
-        return values.open_block(self.view.keyring, _PLAIN, *place, block.data)
+        codec = _JSON[self.view.codec_kind(scope, token)]
+        return values.open_block(self.view.keyring, codec, *place, block.data)
 
     def evaluate(self, expr: Expr, element: Callable[[str], Any] | None = None, *, lazy: bool = False) -> Any:
         """Return the value of an expression, unless an object is part of it."""

@@ -177,6 +177,11 @@ def test_decorating_loads_little() -> None:
     assert not loaded & {"asyncio", "difflib", "hashlib", "json", "zoneinfo"}
 
 
+def test_what_serves_the_page_is_loaded_only_where_it_is_served() -> None:
+    loaded = loaded_after("from dagcelery import Run, submit\nimport dagcelery.cli, dagcelery.web.data")
+    assert not loaded & {"flower", "starlette", "tornado", "uvicorn"}
+
+
 def test_invoke_needs_neither_celery_nor_redis() -> None:
     code = "from os.path import basename\nfrom dagcelery import task\nassert task(basename).invoke('a/b') == 'b'"
     loaded = loaded_after(code)

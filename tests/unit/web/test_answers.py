@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
@@ -13,6 +15,7 @@ from dagcelery import AsPickle, dag, task
 from dagcelery.client.status import run_status
 from dagcelery.client.structure import structure
 from dagcelery.client.tree import tree
+from dagcelery.payload.formats.plain_json import AsPlainJSON
 
 from ..client.test_nodes import everything, one
 from ..engine.worlds import World
@@ -182,6 +185,39 @@ def test_what_is_sensitive_is_nowhere_on_the_page(world: World) -> None:
     pages = [*told, browser.get(f"/api/runs/{run_id}"), browser.get("/api/runs"), browser.get("/api/dags/x")]
     assert not [answer.url for answer in pages if "sesame" in answer.text]
     assert told[0].json()["inputs"][0]["value"]["text"] == '"root"'
+
+
+@dataclass
+class Point:
+    x: int
+
+
+@task
+def points(n: int) -> list[Point]:
+    return [Point(x) for x in range(n)]
+
+
+@task
+def moved(point: Point) -> Point:
+    return Point(point.x + 1)
+
+
+@dag
+def travelled(n: int) -> list[Point]:
+    return [moved(point) for point in points(n)]
+
+
+@pytest.mark.parametrize(("serializer", "params"), [(None, {"n": 2}), (AsPlainJSON(), {"xs": [1, 2]})])
+def test_objects_and_plain_json_are_shown_as_the_json_that_they_are(world: World, serializer: Any, params: Any) -> None:
+    graph = travelled if serializer is None else dag(serializer=serializer)(doubled.fn)
+    run_id = world.ended(graph, **params)
+    address = "moved" if serializer is None else "double"
+    node = page(world).get(f"/api/runs/{run_id}/node?address={address}[1]").json()
+    values = [node["inputs"][0]["value"], node["result"]]
+    assert [value["kind"] for value in values] == ["json", "json"]
+    assert [re.findall(r"\d+", value["text"])[-1] for value in values] == (
+        ["1", "2"] if serializer is None else ["2", "4"]
+    )
 
 
 def test_a_large_value_is_not_read_and_a_long_list_begins(world: World) -> None:
