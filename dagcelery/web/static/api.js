@@ -37,7 +37,15 @@ async function answer(response) {
   return body;
 }
 
+// What a page asks for first is asked for while it is still being made.
+const early = new Map();
+const ahead = (path) => isOffline || early.set(path, get(path).catch((error) => error));
+
 async function get(path, signal) {
+  if (early.has(path)) {
+    const found = await early.get(path);
+    if (early.delete(path) && !(found instanceof Error)) return found;
+  }
   if (isOffline) {
     if (path in answers) return answers[path];
     throw new Refused(404, { type: "NotKept", message: "this is not kept in the file" });
@@ -61,4 +69,4 @@ const may = (action) => !isOffline && (session.actions ?? []).includes(action);
 const linked = (template, id, address = "") =>
   template ? template.replaceAll("{run}", encoded(id)).replaceAll("{node}", encoded(address)) : null;
 
-export { Refused, answers, at, begin, encoded, get, isOffline, linked, may, node, now, post, query, run, timed };
+export { Refused, ahead, at, begin, encoded, get, isOffline, linked, may, node, now, post, query, run, timed };

@@ -114,7 +114,7 @@ function Canvas(props) {
   useEffect(() => {
     const frame = requestAnimationFrame(() => draw(ref.current, props));
     return () => cancelAnimationFrame(frame);
-  });
+  }, [drawn, view, size.width, size.height, props.selected, props.filter, props.model.version, matchMedia("(prefers-color-scheme: dark)").matches]);
   const fold = (event) => {
     event.stopPropagation();
     const found = hit(drawn, view, event);

@@ -63,7 +63,7 @@ function DagPage({ name }) {
   const { runs, success, slowest, schedule, graph } = found;
   return html`<main class="page dag">
     <header class="dag-head"><h1>${name}</h1>
-      ${schedule?.length > 0 && html`<ul class="schedule">${schedule.map((each) => html`<li key=${JSON.stringify(each)} class="badge">⏱ ${typeof each === "string" ? each : each.text ?? JSON.stringify(each)}</li>`)}</ul>`}
+      ${schedule?.length > 0 && html`<ul class="schedule">${schedule.map((each) => html`<li key=${JSON.stringify(each)} class="badge">${typeof each === "string" ? each : each.text ?? JSON.stringify(each)}</li>`)}</ul>`}
       <span class="grow" /><a class="button quiet" href=${address("runs", "", { dag: name })}>All its runs</a></header>
     <section class="figures" aria-label="Figures">
       <${Figure} label="Succeeded">${success.over ? percent(success.done, success.over) : "–"} <small class="muted">${success.over ? `${count(success.done)} of ${count(success.over)}` : ""}</small><//>

@@ -23,7 +23,7 @@ function cut(text, room, font) {
 function subtitle({ status, isMapped, kind }, now) {
   const { state, started, ended, seconds, total, done, why } = status;
   const took = seconds ?? (started != null && state === "running" ? now - started : null);
-  const many = isMapped || (total ?? 2) > 1;
+  const many = isMapped || total > 1;
   const number = many ? `${count(done)} / ${count(total)}` : "";
   if (state === "skipped") return kind === "branch" ? "not taken" : "skipped";
   if (state === "waiting") return why || (many && done ? number : "waiting");
@@ -41,7 +41,7 @@ function said(place, now) {
 function Bar({ status, w }) {
   const { total, found } = parts(status);
   let x = 0;
-  return html`<g class="bar" transform=${`translate(10 ${38})`}>
+  return html`<g class="counts" transform="translate(10 38)">
     <rect class="track" width=${w} height="3" rx="1.5" />
     ${found.map(([name, number]) => {
       const from = x, long = (w * number) / total;
@@ -62,7 +62,7 @@ class Node extends Component {
     const { place, x, y, w, h, isOpen } = node;
     const classes = ["node", `s-${status.state}`, place.isBox && "is-box", isOpen && "is-open", isSelected && "is-selected",
       isDim && "is-dim", place.kind.includes("branch") && "is-branch"].filter(Boolean).join(" ");
-    const many = place.isMapped && !isOpen;
+    const many = place.isMany && !isOpen;
     const room = w - (place.isBox ? 62 : 42);
     const fold = (event) => (event.stopPropagation(), toggle(place.address));
     return html`<g class=${classes} transform=${`translate(${x} ${y})`} role="treeitem" aria-label=${said(place, now)}
@@ -104,11 +104,17 @@ function edgeClass({ kind, from, to }, model, related, selected) {
   ].filter(Boolean).join(" ");
 }
 
+// What matters most now: the chosen node, else one that failed, else one that runs.
+function focus({ nodes }, chosen) {
+  const found = (test) => nodes.find((node) => !node.isOpen && test(node.place));
+  return found((place) => place.address === chosen) ?? ["failed", "retrying", "running"].map((state) => found((place) => place.status.state === state)).find(Boolean);
+}
+
 function GraphView({ model, open, setOpen, toggle, selected, choose, filter, now, isPlain }) {
   const box = useRef(), size = useSize(box);
   const drawn = useMemo(() => (size.width ? picture(model, open, size) : null), [model, model.shape, open, size.width > 0]);
-  const port = useViewport(box, drawn, size);
   const place = model.place(selected), chosen = place?.address ?? null;
+  const port = useViewport(box, drawn, size, drawn && focus(drawn, chosen));
   const related = useMemo(() => (chosen ? model.related(chosen) : null), [model, model.shape, chosen]);
   useEffect(() => {
     const node = chosen && drawn?.nodes.find((each) => each.place.address === chosen);

@@ -4,12 +4,13 @@
 import { Graph, layout as dagre } from "./vendor/dagre.esm.js";
 
 const MOST = 400;
-const HEIGHT = 46;
-const NARROW = 132;
+const HEIGHT = 45;
+const NARROW = 118;
+const BROAD = 150;
 const WIDE = 236;
 const PAD = 16;
 const HEAD = 34;
-const GAP = { within: 18, between: 46 };
+const GAP = { within: 18, between: 38 };
 
 let pen = null;
 function width(text, font = "500 13px system-ui, sans-serif") {
@@ -18,7 +19,11 @@ function width(text, font = "500 13px system-ui, sans-serif") {
   return pen.measureText(text).width;
 }
 
-const size = (place) => ({ w: Math.round(Math.min(WIDE, Math.max(NARROW, width(place.label) + (place.isBox ? 62 : 46)))), h: HEIGHT });
+// Of thousands nobody sees whether a box fits its text to the pixel, and measuring takes its time.
+function size(place, isCrowded) {
+  const text = isCrowded ? 7.4 * place.label.length : width(place.label);
+  return { w: Math.round(Math.min(WIDE, Math.max(place.isMany ? BROAD : NARROW, text + (place.isBox ? 62 : 46)))), h: HEIGHT };
+}
 
 // -- one box by dagre -----------------------------------------------------------------------------
 function byDagre(items, edges, direction) {
@@ -89,14 +94,15 @@ function byRanks(items, edges) {
 
 // -- all of it ------------------------------------------------------------------------------------
 function arranged(places, open, edgesOf, direction, box) {
+  const isCrowded = places.length > MOST;
   const items = places.map((place) => {
-    if (!place.isBox || !open.has(place.address)) return { id: place.address, place, ...size(place) };
+    if (!place.isBox || !open.has(place.address)) return { id: place.address, place, ...size(place, isCrowded) };
     const inner = arranged(place.children, open, edgesOf, direction, place.address);
-    const least = width(place.label) + 74;
+    const least = width(place.label) + 160; // with its numbers beside its name
     return { id: place.address, place, inner, w: Math.max(inner.w + 2 * PAD, least), h: inner.h + HEAD + PAD };
   });
   const edges = edgesOf(box);
-  const drawn = !items.length ? [] : items.length > MOST ? byRanks(items, edges) : byDagre(items, edges, direction);
+  const drawn = !items.length ? [] : isCrowded ? byRanks(items, edges) : byDagre(items, edges, direction);
   return {
     items, edges: drawn,
     w: Math.max(0, ...items.map((item) => item.x + item.w)),

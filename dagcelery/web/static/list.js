@@ -18,7 +18,7 @@ function useRuns(filter) {
         if (last.key !== key || !last.runs) return { ...answer, key };
         const fresh = new Set(answer.runs.map((run) => run.id)), oldest = answer.runs.at(-1)?.created ?? Infinity;
         const older = answer.more ? last.runs.filter((run) => !fresh.has(run.id) && run.created <= oldest) : [];
-        return { ...answer, runs: [...answer.runs, ...older], more: older.length ? last.more : answer.more, key };
+        return { ...answer, runs: [...answer.runs, ...older], ...(older.length ? { more: last.more, before: last.before } : {}), key };
       });
     } catch (error) {
       if (!signal.aborted) setFound((last) => ({ ...last, error }));
@@ -28,10 +28,10 @@ function useRuns(filter) {
     if (isBusy.current) return;
     isBusy.current = true;
     try {
-      const answer = await get(`api/runs?${query({ ...filter, before: found.runs.at(-1).created, limit: PAGE })}`);
+      const answer = await get(`api/runs?${query({ ...filter, before: found.before, limit: PAGE })}`);
       setFound((last) => {
         const known = new Set(last.runs.map((run) => run.id));
-        return { ...last, runs: [...last.runs, ...answer.runs.filter((run) => !known.has(run.id))], more: answer.more };
+        return { ...last, runs: [...last.runs, ...answer.runs.filter((run) => !known.has(run.id))], more: answer.more, before: answer.before };
       });
     } finally {
       isBusy.current = false;
@@ -53,7 +53,7 @@ function RunRow({ run, now, isOneDag }) {
   const took = run.seconds ?? (run.started != null && run.ended == null ? now - run.started : null);
   return html`<tr class=${`s-${run.state}`}>
     <td class="state"><a href=${link} aria-label=${`${word(run.state)} run ${run.id}`} title=${word(run.state)}><${StateIcon} state=${run.state} /></a></td>
-    <td class="dag"><a href=${link}><b>${isOneDag ? run.id.slice(0, 12) : run.name}</b></a>${params && html`<code class="params" title=${params}>${params}</code>`}</td>
+    <td class="dag"><a href=${link}><b>${isOneDag ? run.id.slice(0, 12) : run.name}</b></a>${params && html`<code class="args" title=${params}>${params}</code>`}</td>
     <td class="key cut" title=${run.key ?? ""}>${run.key != null && html`<code>${run.key}</code>`}</td>
     <td class="when"><${Time} at=${run.started ?? run.created}>${ago(run.started ?? run.created, now)}<//></td>
     <td class="n">${duration(took)}</td>

@@ -1,9 +1,9 @@
 // The page begins here: who may do what is asked once, then the URL decides what is shown.
 import { html, render, useEffect, useState } from "./vendor/htm-preact-standalone.module.js";
-import { begin, isOffline } from "./api.js";
+import { ahead, begin, isOffline, run } from "./api.js";
 import { DagPage } from "./dag.js";
 import { ListPage } from "./list.js";
-import { address, useRoute } from "./route.js";
+import { parsed, useRoute } from "./route.js";
 import { RunPage } from "./run.js";
 
 function Bar({ session, route }) {
@@ -34,6 +34,8 @@ function Refusal({ error }) {
   return html`<main class="page"><p class="refused" role="alert"><b>${error.type}</b> ${error.message}</p></main>`;
 }
 
+const { page: asked, name: which } = parsed(location.hash);
+if (asked === "run") ahead(run(which));
 const root = document.getElementById("app");
 root.replaceChildren();
 begin().then(

@@ -36,6 +36,9 @@ function put(lists, key, value) {
   else lists.set(key, [value]);
 }
 
+// Graphs of one run only grow: two of one size are the same.
+const sizes = (graph, nodes) => [graph.nodes?.length, graph.edges?.length, nodes.length].join();
+
 class Place {
   constructor(address, from = {}) {
     this.address = address;
@@ -54,6 +57,11 @@ class Place {
     return this.own?.is_fan_out ?? this.kind.startsWith("mapped");
   }
 
+  // Whether it has a number of pieces to be counted.
+  get isMany() {
+    return this.status.total > 1 || (this.isMapped && this.status.total !== 1);
+  }
+
   get isBox() {
     return this.children.length > 0;
   }
@@ -66,15 +74,18 @@ class RunModel {
   }
 
   replace(answer) {
+    const graph = answer.graph ?? this.graph ?? { nodes: [], edges: [] };
+    const isSame = this.graph && sizes(graph, answer.nodes) === sizes(this.graph, this.nodes);
     this.run = answer.run;
     this.nodes = answer.nodes;
-    this.graph = answer.graph ?? this.graph ?? { nodes: [], edges: [] };
+    if (!isSame) this.graph = graph;
     this.errors = answer.errors ?? this.errors ?? [];
     this.result = answer.result ?? null;
     this.code = answer.code ?? this.code;
     this.links = answer.links ?? this.links ?? {};
     this.retried = new Set(this.errors.filter((error) => !error.stands).map((error) => nodeOf(error.address)));
-    this.#grow();
+    if (isSame) this.#tell();
+    else this.#grow();
   }
 
   // Applies what an event says; returns whether it told of nodes that no graph is known of.
@@ -197,18 +208,20 @@ class RunModel {
       if (a.slice(0, level).some((place) => !open.has(place.address))) continue;
       const key = around?.address ?? "";
       if (!within.has(key)) within.set(key, new Map());
-      const id = JSON.stringify([a[level].address, b[level].address]);
+      const ends = { from: a[level].address, to: b[level].address, kind }, id = `${ends.from}\n${ends.to}`;
       const known = within.get(key).get(id);
-      if (!known || known.kind === "order") within.get(key).set(id, { from: a[level].address, to: b[level].address, kind });
+      if (!known || known.kind === "order") within.get(key).set(id, ends);
     }
     return (box) => [...(within.get(box ?? "")?.values() ?? [])];
   }
 
   // All that leads to a place, and all that follows from it.
   related(address) {
-    const found = new Set([address]);
+    const way = [];
+    for (let place = this.places.get(address); place; place = place.parent) way.push(place.address);
+    const found = new Set(way);
     for (const ways of [this.before, this.after]) {
-      const rest = [address], seen = new Set(rest);
+      const rest = [...way], seen = new Set(rest);
       while (rest.length) {
         for (const next of ways.get(rest.pop()) ?? []) if (!seen.has(next)) rest.push(next), seen.add(next);
       }
@@ -219,11 +232,13 @@ class RunModel {
 
   // When a place could begin at the earliest: what it needs was done. Until it began it waited.
   ready(place) {
-    if (place.status.started == null && this.run.started == null) return null;
-    const needed = (this.before.get(place.address) ?? []).map((each) => this.places.get(each).status);
-    const around = place.parent?.status.started ?? this.run.started;
+    if (this.run.started == null || (place.isBox && !place.own)) return null;
+    const needed = [], around = place.parent?.status.started ?? this.run.started;
+    for (let each = place; each; each = each.parent) {
+      for (const before of this.before.get(each.address) ?? []) needed.push(this.places.get(before).status);
+    }
     if (needed.some((each) => each.ended == null && each.state !== "skipped")) return place.status.started;
-    return Math.max(around ?? 0, ...needed.map((each) => each.ended ?? 0)) || null;
+    return needed.reduce((last, each) => Math.max(last, each.ended ?? 0), around);
   }
 }
 

@@ -105,10 +105,10 @@ function Items({ id, address, answer, filter, setFilter, choose, selected }) {
 }
 
 function Attempts({ attempts }) {
-  return html`<section><h3>Attempts</h3><table class="attempts"><tbody>${attempts.map((attempt) => html`<tr key=${`${attempt.address} ${attempt.attempt} ${attempt.started}`}>
+  return html`<section><h3>Attempts</h3><table class="attempts"><tbody>${attempts.map((attempt) => html`<tr key=${`${attempt.address} ${attempt.attempt} ${attempt.started}`} title=${attempt.worker}>
     <td><span class="with-icon"><${StateIcon} state=${attempt.state} size=${13} /> ${attempt.attempt}</span></td>
     <td><${Time} at=${attempt.started}>${moment(attempt.started)}<//></td><td class="n">${duration(attempt.seconds)}</td>
-    <td class="muted">${attempt.worker}</td><td class="cut" title=${attempt.error}>${attempt.error}</td></tr>`)}</tbody></table></section>`;
+    <td class="cut" title=${attempt.error}>${attempt.error}</td></tr>`)}</tbody></table></section>`;
 }
 
 function Values({ answer }) {
@@ -133,7 +133,7 @@ function NodePanel({ id, model, selected, choose, now, acted, told }) {
   const within = model.errors.filter((each) => (isItem ? each.address === selected || each.address.startsWith(`${selected}/`) : model.place(each.address) === place || model.place(each.address)?.address.startsWith(`${place.address}/`)));
   const many = !isItem && (answer?.items?.length > 0 || Object.keys(answer?.states ?? {}).length > 0);
   const links = [["Trace", linked(model.links.trace, id, selected)], ["Log", linked(model.links.log, id, selected)]].filter(([, to]) => to);
-  const attempts = answer?.attempts ?? [];
+  const attempts = answer?.attempts ?? [], around = selected.includes("[*]/") ? selected.slice(0, selected.indexOf("[*]/")) : null;
   return html`<section class="panel node-panel" aria-label=${`Node ${selected}`}>
     <header>
       <${StateIcon} state=${answer && isItem ? answer.node.state : status.state} size=${16} />
@@ -149,6 +149,7 @@ function NodePanel({ id, model, selected, choose, now, acted, told }) {
       <div class="column narrow">
         <${Facts} place=${place} status=${status} answer=${answer} now=${now} model=${model} />
         ${place.isMapped && !isItem && html`<div class="shares"><${StateBar} node=${status} /><span class="muted">${percent(status.done + status.skipped, status.total)}</span></div>`}
+        ${around && html`<p class="muted">One for each item of <button class="link address" onClick=${() => choose(around)}>${around}</button>: choose an item there.</p>`}
         ${status.pieces?.length > 0 && html`<h3>Running now</h3><ul class="pieces">${status.pieces.map((piece) => html`<li key=${`${piece.address} ${piece.started}`}>
           <button class="link" onClick=${() => choose(piece.address)}>${piece.address}</button> <span class="muted">${duration(now - piece.started)} on ${piece.worker}</span></li>`)}</ul>`}
       </div>

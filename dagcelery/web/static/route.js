@@ -41,4 +41,4 @@ function useRoute() {
   return route;
 }
 
-export { address, choose, useRoute };
+export { address, choose, parsed, useRoute };

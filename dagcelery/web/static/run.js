@@ -89,7 +89,8 @@ function Filter({ model, text, states, view, setValues, input }) {
 
 function Summary({ model, choose }) {
   const { errors, result, run } = model;
-  const waiting = model.isOver ? [] : model.nodes.filter((node) => node.why).sort((a, b) => b.is_stuck - a.is_stuck).slice(0, 50);
+  const rank = (node) => (node.is_stuck ? 0 : node.why.startsWith("needs ") ? 2 : 1); // of what waits for others, others tell
+  const waiting = model.isOver ? [] : model.nodes.filter((node) => node.why).sort((a, b) => rank(a) - rank(b)).slice(0, 50);
   const code = Object.entries(model.code ?? {});
   return html`<section class="panel" aria-label="The run"><div class="columns">
     ${errors.length > 0 && html`<div class="column wide"><h3>Errors <span class="n">${count(errors.length)}${errors.length >= 100 ? "+" : ""}</span></h3><${Errors} errors=${errors} choose=${choose} /></div>`}
@@ -97,7 +98,7 @@ function Summary({ model, choose }) {
       <${StateIcon} state=${node.state} size=${13} /><button class="link address" onClick=${() => choose(node.name)}>${node.name}</button><span>${node.why}</span></li>`)}</ul></div>`}
     ${result && html`<div class="column"><h3>Result</h3><${Value} value=${result} /></div>`}
     ${Object.keys(run.params ?? {}).length > 0 && html`<div class="column"><h3>Parameters</h3><dl class="facts">${Object.entries(run.params).map(([name, text]) => html`<div key=${name}><dt><code>${name}</code></dt><dd><code>${text}</code></dd></div>`)}</dl></div>`}
-    ${code.length > 0 && html`<div class="column"><h3>Code</h3><dl class="facts">${code.map(([name, text]) => html`<div key=${name}><dt><code>${name}</code></dt><dd><code>${typeof text === "string" ? text : JSON.stringify(text)}</code></dd></div>`)}</dl></div>`}
+    ${code.length > 0 && html`<div class="column"><h3>Code</h3><dl class="facts even">${code.map(([name, text]) => html`<div key=${name}><dt><code>${name}</code></dt><dd><code title=${text.hash}>${text.hash.slice(0, 10)}</code>${text.python && html` <span class="muted">Python ${text.python}</span>`}</dd></div>`)}</dl></div>`}
     ${!errors.length && !waiting.length && !result && html`<p class="muted">Choose a node to see its items, attempts, values and log.</p>`}
   </div></section>`;
 }

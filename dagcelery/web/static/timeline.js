@@ -38,7 +38,7 @@ const tick = (seconds) => {
 // How many items of a mapped node ran at each moment: asked for when its node is chosen.
 function useDensity(model, place, id) {
   const [density, setDensity] = useState(null);
-  const wanted = place?.isMapped && (place.status.total ?? 0) > 1 ? place.address : null;
+  const wanted = place?.isMapped && place.isMany ? place.address : null;
   const done = place?.status.done;
   useEffect(() => {
     setDensity((last) => (last?.address === wanted ? last : null));
@@ -74,9 +74,9 @@ function Bars({ place, model, scale, now, density, marks }) {
   const end = ended ?? (started != null ? (model.isOver ? model.run.ended : now) : null);
   const { total, found } = parts(status);
   const at = (from, to) => ({ left: `${scale(from)}%`, width: `${Math.max(0, scale(to) - scale(from))}%` });
-  const isMany = place.isMapped && total > 1;
+  const isMany = place.isMany;
   const label = started == null ? "" : duration(status.seconds ?? (end != null ? end - started : null));
-  const right = end != null && scale(end) > 82;
+  const right = end != null && scale(end) > 82, side = !right ? "" : started != null && scale(started) > 22 ? "before" : "inside";
   return html`<div class="lane" title=${subtitle(place, now)}>
     ${ready != null && waits != null && waits > ready && html`<i class="wait" style=${at(ready, waits)} />`}
     ${started != null && html`<i class=${`run s-${state} ${isMany ? "many" : ""} ${place.isBox && !place.own ? "box" : ""}`} style=${at(started, end)}>
@@ -84,7 +84,7 @@ function Bars({ place, model, scale, now, density, marks }) {
     </i>`}
     ${density && html`<${Density} density=${density} scale=${scale} />`}
     ${marks?.map((mark) => html`<i key=${mark} class="mark" style=${{ left: `${scale(mark)}%` }} title="an attempt failed" />`)}
-    ${label && html`<span class=${`took ${right ? "before" : ""}`} style=${right ? { right: `${100 - scale(started)}%` } : { left: `${scale(end)}%` }}>${label}</span>`}
+    ${label && html`<span class=${`took ${side}`} style=${side === "" ? { left: `${scale(end)}%` } : { right: `${100 - scale(side === "before" ? started : end)}%` }}>${label}</span>`}
     ${started == null && status.why && html`<span class="took why" style=${{ left: `${Math.min(60, scale(waits ?? now))}%` }}>${status.why}</span>`}
   </div>`;
 }
@@ -101,7 +101,7 @@ function Row({ place, style, isActive, isOpen, model, open, choose, toggle, filt
       <${StateIcon} state=${status.state} size=${14} />
       <span class="text" title=${place.address}>${filter ? place.address : place.label}</span>
       ${retried && html`<span class="tag" title="tried more than once">↻</span>`}
-      ${place.isMapped && html`<span class="n">${count(status.done)}/${count(status.total)}</span>`}
+      ${place.isMany && html`<span class="n">${count(status.done)}/${count(status.total)}</span>`}
     </span>
     <${Bars} place=${place} model=${model} ...${bars} />
   </div>`;
@@ -114,10 +114,12 @@ function Timeline({ model, rows, open, toggle, selected, choose, filter, now, id
   const place = model.place(selected), active = useMemo(() => rows.indexOf(place), [rows, place]);
   const density = useDensity(model, place, id);
   const isLive = !model.isOver && model.run.started != null;
+  const lines = ticks(whole, size.width * 0.94);
   return html`<div class="timeline">
+    <div class="gridlines" aria-hidden="true"><span /><div class="lane">${lines.map((seconds) => html`<i key=${seconds} style=${{ left: `${scale(whole.from + seconds)}%` }} />`)}</div></div>
     <div class="axis" title=${`from ${exact(whole.from)} to ${exact(whole.to)}`}>
       <span class="name">${count(rows.length)} ${rows.length === 1 ? "row" : "rows"}</span>
-      <div class="lane" ref=${axis}>${ticks(whole, size.width * 0.94).map((seconds) =>
+      <div class="lane" ref=${axis}>${lines.map((seconds) =>
         html`<span key=${seconds} class="tick" style=${{ left: `${scale(whole.from + seconds)}%` }} title=${clock(whole.from + seconds, 3)}>${tick(seconds)}</span>`)}</div>
     </div>
     <${Rows} count=${rows.length} height=${HEIGHT} label="Nodes of the run, when they ran" role="tree" active=${active} onKeyDown=${onKeyDown}
