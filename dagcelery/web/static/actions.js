@@ -27,11 +27,11 @@ function Dialog({ id, action, address, close, done }) {
     dialog.current.showModal();
     post(`${path}?preview=1`, body).then((answer) => setWill(answer.will), setError);
   }, []);
-  const act = async () => {
+  const act = async (allowed) => {
     setBusy(true);
     setError(null);
     try {
-      await post(path, body);
+      await post(path, { ...body, ...allowed });
       done(action);
       close();
     } catch (refused) {
@@ -47,7 +47,8 @@ function Dialog({ id, action, address, close, done }) {
       ${error && html`<p class="refused" role="alert"><b>${error.type}</b> ${error.message}</p>`}
       <div class="choices">
         <button class="button" onClick=${close}>Leave it</button>
-        <button class=${`button ${texts.isHarsh ? "harsh" : "primary"}`} disabled=${isBusy || will === null} onClick=${act}>${texts.does}</button>
+        ${error?.type.startsWith("Code") && html`<button class="button" disabled=${isBusy} onClick=${() => act({ allow_code_change: true })}>With the code of now</button>`}
+        <button class=${`button ${texts.isHarsh ? "harsh" : "primary"}`} disabled=${isBusy || will === null} onClick=${() => act({})}>${texts.does}</button>
       </div>
     </div>
   </dialog>`;

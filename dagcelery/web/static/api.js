@@ -47,7 +47,10 @@ async function get(path, signal) {
     if (early.delete(path) && !(found instanceof Error)) return found;
   }
   if (isOffline) {
-    if (path in answers) return answers[path];
+    if (path in answers) {
+      timed(answers[path]);
+      return answers[path];
+    }
     throw new Refused(404, { type: "NotKept", message: "this is not kept in the file" });
   }
   return answer(await fetch(at(path), { headers: { accept: "application/json" }, credentials: "same-origin", signal }));
@@ -64,7 +67,7 @@ async function begin() {
 }
 
 const run = (id) => `api/runs/${encoded(id)}`;
-const node = (id, values) => `${run(id)}/node?${query(values)}`;
+const node = (id, values) => (isOffline ? `node ${values.address}` : `${run(id)}/node?${query(values)}`);
 const may = (action) => !isOffline && (session.actions ?? []).includes(action);
 const linked = (template, id, address = "") =>
   template ? template.replaceAll("{run}", encoded(id)).replaceAll("{node}", encoded(address)) : null;

@@ -100,6 +100,7 @@ function ListPage({ values, title }) {
       <div class="chips" role="group" aria-label="Runs in a state">${["", ...RUN_STATES].map((each) => html`<button key=${each} class="chip" aria-pressed=${state === each} onClick=${() => choose({ state: each })}>
         ${each && html`<${StateIcon} state=${each} size=${12} />`} ${each ? word(each) : "all"}</button>`)}</div>
     </div>
+    ${dag && html`<p class="of-one"><a class="button" href=${address("dag", dag)}>The page of ${dag}</a></p>`}
     ${error && html`<p class="refused" role="alert"><b>${error.type}</b> ${error.message}</p>`}
     ${runs && runs.length > 0 && html`<${RunTable} runs=${runs} />`}
     ${runs && !runs.length && !error && html`<p class="empty">${text || dag || state || key ? "No run is like this." : "Nothing has run yet. Submit a DAG, and it will appear here."}</p>`}

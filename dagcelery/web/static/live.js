@@ -51,7 +51,7 @@ class Follower {
 
   #listen() {
     if (this.source && this.source.readyState !== EventSource.CLOSED) return;
-    const source = (this.source = new EventSource(at(`${pathOf(this.id)}/live`)));
+    const source = (this.source = new EventSource(at(`${pathOf(this.id)}/live?graph=no`)));
     const on = (name, act) => source.addEventListener(name, (event) => {
       if (source !== this.source) return;
       const told = event.data ? JSON.parse(event.data) : {};
@@ -65,13 +65,18 @@ class Follower {
       if (source.readyState === EventSource.CLOSED) setTimeout(() => this.stopped.signal.aborted || this.again(), 3000);
     };
     on("status", (whole) => {
-      const failed = this.#failed();
+      const failed = this.#failed(), hasGrown = !whole.graph && whole.nodes.length !== this.model.nodes.length;
       this.model.replace({ result: this.model.result, ...whole });
-      if (this.#failed() !== failed) this.#readLater();
+      if (hasGrown || this.#failed() !== failed) this.#readLater();
     });
     on("change", (change) => {
       const failed = this.#failed();
       if (this.model.patch(change) || this.#failed() !== failed) this.#readLater();
+    });
+    on("failure", (error) => {
+      source.close();
+      this.error = error;
+      this.state = "lost";
     });
     on("end", () => {
       source.close();

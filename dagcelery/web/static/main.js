@@ -38,7 +38,22 @@ const { page: asked, name: which } = parsed(location.hash);
 if (asked === "run") ahead(run(which));
 const root = document.getElementById("app");
 root.replaceChildren();
-begin().then(
+
+// Whoever has no session shows the token, which stands in the address of the first visit and nowhere else.
+async function opened() {
+  try {
+    const session = await begin();
+    if (/^#\/?token=/.test(location.hash)) history.replaceState(null, "", "#/");
+    return session;
+  } catch (error) {
+    if (error.status !== 401) throw error;
+  }
+  const { login } = await import("./login.js");
+  await login(document.body);
+  return begin();
+}
+
+opened().then(
   (session) => render(html`<${App} session=${session} />`, root),
   (error) => render(html`<${Refusal} error=${error} />`, root),
 );

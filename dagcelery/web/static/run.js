@@ -152,7 +152,7 @@ function useOpen(model, selected) {
 
 function Loaded({ id, follower, values }) {
   const { model } = follower, { node: selected = "", filter: text = "", states = "", view = "" } = values;
-  const now = useNow(!model.isOver, 0.5), input = useRef(), [marks, setMarks] = useState(new Map());
+  const now = useNow(!model.isOver && !isOffline, 0.5), input = useRef(), [marks, setMarks] = useState(new Map());
   const [open, setOpen, toggle] = useOpen(model, selected);
   const filter = useFilter(text, states);
   const rows = useMemo(() => model.rows(open, filter), [model, model.shape, open, filter, states && model.version]);
