@@ -104,11 +104,13 @@ function Items({ id, address, answer, filter, setFilter, choose, selected }) {
   </section>`;
 }
 
+const reason = (error) => (error ? [error.type_name, error.message].filter(Boolean).join(": ") : "");
+
 function Attempts({ attempts }) {
   return html`<section><h3>Attempts</h3><table class="attempts"><tbody>${attempts.map((attempt) => html`<tr key=${`${attempt.address} ${attempt.attempt} ${attempt.started}`} title=${attempt.worker}>
     <td><span class="with-icon"><${StateIcon} state=${attempt.state} size=${13} /> ${attempt.attempt}</span></td>
     <td><${Time} at=${attempt.started}>${moment(attempt.started)}<//></td><td class="n">${duration(attempt.seconds)}</td>
-    <td class="cut" title=${attempt.error}>${attempt.error}</td></tr>`)}</tbody></table></section>`;
+    <td class="cut" title=${reason(attempt.error)}>${reason(attempt.error)}</td></tr>`)}</tbody></table></section>`;
 }
 
 function Values({ answer }) {

@@ -159,20 +159,21 @@ function Loaded({ id, follower, values }) {
   const choose = useCallback((node) => chooseInUrl({ node }), []);
   const acted = (action) => (action === "delete" ? (location.hash = "#/") : follower.again());
   const told = useCallback((place, attempts) => setMarks(new Map([[place, attempts.filter((each) => each.state !== "done" && each.started && each.seconds != null).map((each) => each.started + each.seconds)]])), []);
-  const onKey = keys({ rows, model, selected, open, toggle, choose, filter });
+  const pressed = useRef(); // that of the last drawing: keys come faster than effects
+  pressed.current = (event) => {
+    if (document.querySelector("dialog[open]")) return;
+    const isTyping = event.target.closest?.("input, textarea, select");
+    if (event.key === "Escape") {
+      if (isTyping) (event.target.blur(), text && chooseInUrl({ filter: "" }));
+      else choose("");
+    } else if (event.key === "/" && !isTyping) (event.preventDefault(), input.current?.focus());
+    else if (!isTyping && !event.target.closest?.("pre, .item-rows, button, a, summary")) keys({ rows, model, selected, open, toggle, choose, filter })(event);
+  };
   useEffect(() => {
-    const press = (event) => {
-      if (document.querySelector("dialog[open]")) return;
-      const isTyping = event.target.closest?.("input, textarea, select");
-      if (event.key === "Escape") {
-        if (isTyping) (event.target.blur(), text && chooseInUrl({ filter: "" }));
-        else choose("");
-      } else if (event.key === "/" && !isTyping) (event.preventDefault(), input.current?.focus());
-      else if (!isTyping && !event.target.closest?.("pre, .item-rows, button, a, summary")) onKey(event);
-    };
+    const press = (event) => pressed.current(event);
     addEventListener("keydown", press);
     return () => removeEventListener("keydown", press);
-  });
+  }, []);
   useEffect(() => void (document.title = `${word(model.run.state)} · ${model.run.name} · ${id.slice(0, 8)}`), [model.run.state]);
   const shared = { model, open, toggle, selected, choose, filter, now };
   const isThere = model.place(selected) !== null;

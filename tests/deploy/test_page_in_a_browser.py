@@ -1,0 +1,259 @@
+"""Who opens the page in a browser sees runs as they go on, finds what failed, and lets one item be executed again.
+
+``PAGE_SCREENSHOTS=docs/images`` keeps what is seen.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dagcelery import Client, Retry, dag, task, when
+from dagcelery.local import Cluster, cluster
+from dagcelery.local.cluster import default_client
+from dagcelery.local.server import free_ports
+
+from .browsing import CHROMIUM, NO_CHROMIUM, watched_page
+
+pytestmark = NO_CHROMIUM
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+
+SECONDS = 30.0
+HOSTILE = "<img src=x onerror=alert(1)>"
+SHOTS = os.environ.get("PAGE_SCREENSHOTS", "")
+
+
+# -- what runs --------------------------------------------------------------------------------------
+def is_open(gate: str) -> bool:
+    """Wait until somebody opens a gate; a test that fails leaves nothing waiting for ever."""
+    waiting = threading.Event()
+    return any(Path(gate).exists() or waiting.wait(0.02) for _ in range(int(SECONDS / 0.02)))
+
+
+@task
+def days(folder: str) -> list[str]:
+    return [f"{folder}/{day}" for day in range(4)]
+
+
+@task
+def load(day: str) -> int:
+    assert is_open(day)
+    return int(Path(day).name)
+
+
+@task
+def total(loads: list[int]) -> int:
+    return sum(loads)
+
+
+@dag(name="warehouse.load")
+def loading(folder: str) -> int:
+    return total([load(day) for day in days(folder)])
+
+
+@task
+def stores(folder: str, text: str) -> list[str]:
+    return [f"{folder}/{store}" for store in range(6)]
+
+
+@task
+def clean(store: str) -> str:
+    return store
+
+
+@task(retry=Retry(max_attempts=2, wait=0.01))
+def fit(store: str, text: str) -> int:
+    print(f"fitting {Path(store).name}")
+    if store.endswith("/3") and not Path(store).exists():
+        raise ValueError(f"3 rows of store 3 have no basket value {text}")
+    return len(store)
+
+
+@dag
+def forecast(store: str, text: str) -> int:
+    return fit(clean(store), text)
+
+
+@task
+def is_good(scores: list[int]) -> bool:
+    return bool(scores)
+
+
+@task
+def publish(scores: list[int]) -> int:
+    return len(scores)
+
+
+@task
+def send_back(scores: list[int]) -> int:
+    return -1
+
+
+@dag(name="shop.forecast")
+def forecasts(folder: str, text: str = "") -> int:
+    scores = [forecast(store, text) for store in stores(folder, text)]
+    return when(is_good(scores), then=lambda: publish(scores), otherwise=lambda: send_back(scores))
+
+
+@task
+def echo(text: str) -> str:
+    raise ValueError(text)
+
+
+@dag(name=HOSTILE)
+def hostile(text: str) -> str:
+    return echo(text)
+
+
+# -- what looks -------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Cluster]:
+    with cluster(workers=2) as local, default_client(local.client):
+        yield local
+
+
+@contextmanager
+def serving(client: Client) -> Iterator[str]:
+    """Serve the page of a client, with actions, below a path of its own."""
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
+    from dagcelery.web import app
+
+    (port,) = free_ports(1)
+    mounted = Starlette(routes=[Mount("/runs", app(client, actions=True))])
+    server = uvicorn.Server(uvicorn.Config(mounted, port=port, log_level="warning", ws="none", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def host(workers: Cluster) -> Iterator[str]:
+    assert workers.client is not None
+    with serving(workers.client) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        launched = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser: Any, host: str) -> Iterator[Any]:
+    with watched_page(browser, host, viewport={"width": 1440, "height": 900}) as page:
+        page.set_default_timeout(1000 * SECONDS)
+        yield page
+
+
+@pytest.fixture
+def see() -> Callable[[Any], Any]:
+    playwright.expect.set_options(timeout=1000 * SECONDS)
+    return playwright.expect
+
+
+def row(page: Any, address: str) -> Any:
+    """A node's row in the timeline."""
+    return page.locator(f'.timeline .row[data-address="{address}"]')
+
+
+def shot(page: Any, name: str, scheme: str = "light") -> None:
+    if SHOTS:
+        page.emulate_media(color_scheme=scheme)
+        page.screenshot(path=f"{SHOTS}/{name}.png", animations="disabled")
+        page.emulate_media(color_scheme="light")
+
+
+# -- what is seen -----------------------------------------------------------------------------------
+def test_a_run_is_found_in_the_list_and_followed_to_its_end(page: Any, host: str, see: Any, tmp_path: Path) -> None:
+    run = loading.submit(folder=str(tmp_path))
+    page.goto(f"http://{host}/runs/")
+    page.locator(".runs tr", has_text="warehouse.load").get_by_role("link", name="warehouse.load").click()
+    see(page.locator(".run-head")).to_contain_text("running")
+    see(row(page, "load")).to_contain_text("0/4")
+    (tmp_path / "0").touch()
+    (tmp_path / "2").touch()
+    see(row(page, "load")).to_contain_text("2/4")
+    see(row(page, "total")).to_contain_text("needs load")
+    shot(page, "run")
+    (tmp_path / "1").touch()
+    (tmp_path / "3").touch()
+    see(page.locator(".run-head .state")).to_have_text("done")
+    see(page.get_by_label("The run").locator(".value")).to_have_text("6")
+    assert page.url.endswith(f"#/run/{run.id}")
+
+
+def test_one_item_that_failed_is_executed_again(page: Any, host: str, see: Any, tmp_path: Path) -> None:
+    run = forecasts.submit(folder=str(tmp_path))
+    page.goto(f"http://{host}/runs/#/run/{run.id}")
+    see(page.locator(".run-head .state")).to_have_text("failed")
+    page.locator(".run-head .news .address").click()
+    panel = page.locator(".node-panel")
+    see(panel.locator(".traceback")).to_contain_text('raise ValueError(f"3 rows of store 3')
+    see(row(page, "forecast[*]/fit")).to_have_attribute("aria-selected", "true")
+    shot(page, "failed")
+    (tmp_path / "3").touch()
+    panel.get_by_role("button", name="Retry from here").click()
+    dialog = page.get_by_role("dialog")
+    see(dialog).to_contain_text("executed again")
+    dialog.get_by_role("button", name="Execute again").click()
+    see(page.locator(".run-head .state")).to_have_text("done")
+    see(row(page, "when/otherwise")).to_have_attribute("aria-label", "when/otherwise, skipped, not taken")
+    assert run.result(SECONDS) == 6
+    shot(page, "dark", "dark")
+
+
+def test_what_comes_from_users_is_text(page: Any, host: str, see: Any) -> None:
+    run = hostile.submit(text=HOSTILE)
+    run.wait(SECONDS)
+    for place in ("", f"#/run/{run.id}?node=echo", f"#/dag/{HOSTILE}"):
+        page.goto(f"http://{host}/runs/{place}")
+        see(page.get_by_text(HOSTILE).first).to_be_visible()
+        assert page.locator("img").count() == 0
+
+
+def test_keys_move_what_is_chosen(page: Any, host: str, see: Any, tmp_path: Path) -> None:
+    (tmp_path / "3").touch()
+    run = forecasts.submit(folder=str(tmp_path))
+    run.wait(SECONDS)
+    page.goto(f"http://{host}/runs/#/run/{run.id}")
+    see(row(page, "stores")).to_be_visible()
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+    see(row(page, "forecast[*]/clean")).to_have_attribute("aria-selected", "true")
+    assert "node=forecast%5B*%5D%2Fclean" in page.url
+    page.keyboard.press("/")
+    page.keyboard.type("send")
+    see(page.locator(".timeline .row")).to_have_count(1)
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    see(page.locator(".node-panel")).to_have_count(0)
+
+
+def test_the_page_of_a_dag_has_its_last_runs(page: Any, host: str, see: Any, tmp_path: Path) -> None:
+    (tmp_path / "3").touch()
+    run = forecasts.submit(folder=str(tmp_path))
+    run.wait(SECONDS)
+    page.goto(f"http://{host}/runs/#/dag/shop.forecast")
+    see(page.locator(f'.strip a[href="#/run/{run.id}"]')).to_have_attribute("aria-label", re.compile("^done, "))
+    see(page.locator(".slowest li").first).to_be_visible()
+    shot(page, "dag")
+    page.goto(f"http://{host}/runs/")
+    see(page.locator(".runs tbody tr").first).to_be_visible()
+    shot(page, "list")
