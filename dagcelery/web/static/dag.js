@@ -43,7 +43,7 @@ function Picture({ graph }) {
     return next;
   });
   const [selected, choose] = useState("");
-  return html`<div class="picture is-plan"><${GraphView} model=${model} open=${open} setOpen=${setOpen} toggle=${toggle} selected=${selected} choose=${choose} filter=${null} now=${0} /></div>`;
+  return html`<div class="picture is-plan"><${GraphView} model=${model} open=${open} setOpen=${setOpen} toggle=${toggle} selected=${selected} choose=${choose} filter=${null} now=${0} isPlan=${true} /></div>`;
 }
 
 function DagPage({ name }) {

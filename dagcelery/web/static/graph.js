@@ -110,11 +110,11 @@ function focus({ nodes }, chosen) {
   return found((place) => place.address === chosen) ?? ["failed", "retrying", "running"].map((state) => found((place) => place.status.state === state)).find(Boolean);
 }
 
-function GraphView({ model, open, setOpen, toggle, selected, choose, filter, now, isPlain }) {
+function GraphView({ model, open, setOpen, toggle, selected, choose, filter, now, isPlan }) {
   const box = useRef(), size = useSize(box);
   const drawn = useMemo(() => (size.width ? picture(model, open, size) : null), [model, model.shape, open, size.width > 0]);
   const place = model.place(selected), chosen = place?.address ?? null;
-  const port = useViewport(box, drawn, size, drawn && focus(drawn, chosen));
+  const port = useViewport(box, drawn, size, drawn && focus(drawn, chosen), isPlan ? 0.55 : 0.76);
   const related = useMemo(() => (chosen ? model.related(chosen) : null), [model, model.shape, chosen]);
   useEffect(() => {
     const node = chosen && drawn?.nodes.find((each) => each.place.address === chosen);
@@ -137,7 +137,7 @@ function GraphView({ model, open, setOpen, toggle, selected, choose, filter, now
           isDim=${filter ? !filter(node.place) : related ? !related.has(node.place.address) && ![...related].some((each) => each.startsWith(`${node.place.address}/`)) : false} />`)}
       </g></svg>`}
     ${isBig && port.view && html`<${Canvas} ...${shared} choose=${pick} toggle=${toggle} />`}
-    ${drawn && !isPlain && html`<${Tools} port=${port} open=${open} model=${model} setOpen=${setOpen} />`}
+    ${drawn && html`<${Tools} port=${port} open=${open} model=${model} setOpen=${setOpen} />`}
     ${drawn && drawn.nodes.length === 0 && html`<p class="empty">This run has no nodes.</p>`}
   </div>`;
 }

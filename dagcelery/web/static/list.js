@@ -42,7 +42,7 @@ function useRuns(filter) {
 
 function Progress({ run }) {
   const { progress, state } = run;
-  if (!progress?.total) return html`<span class="muted">–</span>`;
+  if (!progress?.total) return html`<span class="muted">${word(state)}</span>`;
   const { done, total } = progress;
   return html`<span class="progress" title=${`${count(done)} of ${count(total)}`}><span class=${`bar s-${state}`}><i class=${`fill s-${state === "done" ? "done" : state === "running" ? "running" : state}`} style=${{ width: `${(100 * done) / total}%` }} /></span>
     <span class="n">${percent(done, total)}</span></span>`;

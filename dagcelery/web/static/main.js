@@ -7,7 +7,7 @@ import { parsed, useRoute } from "./route.js";
 import { RunPage } from "./run.js";
 
 function Bar({ session, route }) {
-  const crumb = route.page === "runs" ? null : route.page === "dag" ? route.name : route.name;
+  const crumb = route.page === "runs" ? null : route.page === "run" ? route.name.slice(0, 8) : route.name;
   return html`<nav class="top" aria-label="Where you are">
     <a class="brand" href=${isOffline ? undefined : "#/"}><svg viewBox="0 0 20 20" width="18" height="18" aria-hidden="true"><path d="M5 5l10 5M5 15l10-5M5 5v10" /><circle cx="5" cy="5" r="2.6" /><circle cx="5" cy="15" r="2.6" /><circle cx="15" cy="10" r="2.6" /></svg>${session.title}</a>
     ${crumb && !isOffline && html`<span class="sep" aria-hidden="true">/</span><a href="#/">Runs</a><span class="sep" aria-hidden="true">/</span><span class="cut">${crumb}</span>`}

@@ -26,11 +26,18 @@ function useDetails(id, address, state, key) {
   return isSame ? found : { answer: found.address === address ? found.answer : null };
 }
 
+// Of an item that failed its last attempt tells when that was, and where.
+function lastOf(answer) {
+  const last = answer?.attempts?.at(-1);
+  if (!last || answer.items?.length) return answer?.node ?? {};
+  return { ...answer.node, ...last, ended: last.started != null && last.seconds != null ? last.started + last.seconds : null };
+}
+
 function Facts({ place, status, answer, now, model }) {
-  const node = answer?.node ?? {};
-  const isItem = answer && place.address !== answer.node.name && answer.node.name.includes("[");
+  const node = answer?.node.started == null ? lastOf(answer) : answer.node;
+  const isItem = answer && place.address !== answer.node.name;
   const { started, ended } = isItem ? node : { started: node.started ?? status.started, ended: node.ended ?? status.ended };
-  const state = isItem ? node.state : status.state;
+  const state = isItem ? answer.node.state : status.state;
   const took = isItem ? (ended != null && started != null ? ended - started : null) : status.seconds;
   const ready = isItem ? null : model.ready(place);
   const waited = ready != null && started != null ? Math.max(0, started - ready) : null;

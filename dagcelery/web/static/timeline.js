@@ -77,7 +77,7 @@ function Bars({ place, model, scale, now, density, marks }) {
   const isMany = place.isMany;
   const label = started == null ? "" : duration(status.seconds ?? (end != null ? end - started : null));
   const right = end != null && scale(end) > 82, side = !right ? "" : started != null && scale(started) > 22 ? "before" : "inside";
-  return html`<div class="lane" title=${subtitle(place, now)}>
+  return html`<div class="lane" title=${[subtitle(place, now), status.paused > 0 && `paused for ${duration(status.paused)} while its run was over`].filter(Boolean).join(", ")}>
     ${ready != null && waits != null && waits > ready && html`<i class="wait" style=${at(ready, waits)} />`}
     ${started != null && html`<i class=${`run s-${state} ${isMany ? "many" : ""} ${place.isBox && !place.own ? "box" : ""}`} style=${at(started, end)}>
       ${isMany && !density && found.map(([name, number]) => html`<b key=${name} class=${`fill s-${name}`} style=${{ width: `${(100 * number) / total}%` }} />`)}

@@ -1,21 +1,21 @@
 // Moving and zooming a picture: wheel and pinch zoom, dragging moves, and it fits at first.
 import { useCallback, useEffect, useRef, useState } from "./vendor/htm-preact-standalone.module.js";
 
-const LEAST = 0.02, MOST = 2.5, READABLE = 0.8, CROWD = 400;
+const LEAST = 0.02, MOST = 2.5, CROWD = 400;
 
 function fitted(picture, pane) {
   const k = Math.max(LEAST, Math.min(1, (pane.width - 40) / Math.max(1, picture.w), (pane.height - 40) / Math.max(1, picture.h)));
   return { k, x: (pane.width - picture.w * k) / 2, y: (pane.height - picture.h * k) / 2 };
 }
 
-// All of it where that can be read; else readable, with what matters in view. Thousands of nodes are a map at first.
-function first(picture, pane, focus) {
+// All of it where that can be read; else readable, with what matters in view. A crowd of nodes is a map at first.
+function first(picture, pane, focus, readable) {
   const whole = fitted(picture, pane);
-  if (whole.k >= READABLE || picture.nodes.length > CROWD) return whole;
-  const centred = (from, size, length, all) => (all * READABLE + 40 <= length ? (length - all * READABLE) / 2
-    : Math.min(20, Math.max(length - all * READABLE - 20, length / 2 - (from + size / 2) * READABLE)));
+  if (whole.k >= readable || picture.nodes.length > CROWD) return whole;
+  const centred = (from, size, length, all) => (all * readable + 40 <= length ? (length - all * readable) / 2
+    : Math.min(20, Math.max(length - all * readable - 20, length / 2 - (from + size / 2) * readable)));
   const { x, y, w, h } = focus ?? { x: 0, y: 0, w: 0, h: 0 };
-  return { k: READABLE, x: centred(x, w, pane.width, picture.w), y: centred(y, h, pane.height, picture.h) };
+  return { k: readable, x: centred(x, w, pane.width, picture.w), y: centred(y, h, pane.height, picture.h) };
 }
 
 function zoomed(view, factor, x, y) {
@@ -33,11 +33,11 @@ function shown(view, { x, y, w, h }, pane) {
   return dx || dy ? { ...view, x: view.x + dx, y: view.y + dy } : view;
 }
 
-function useViewport(ref, picture, pane, focus) {
+function useViewport(ref, picture, pane, focus, readable) {
   const [view, setView] = useState(null);
   const drag = useRef(null), touched = useRef(false);
   useEffect(() => {
-    if (picture && pane.width && (!touched.current || !view)) setView(first(picture, pane, focus));
+    if (picture && pane.width && (!touched.current || !view)) setView(first(picture, pane, focus, readable));
   }, [picture, pane.width, pane.height]);
 
   useEffect(() => {
