@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from dagcelery import Client, Retry, Run, dag, task, when
+from dagcelery import Client, NodeStatus, Retry, Run, RunState, RunStatus, dag, task, when
 from dagcelery.local import Cluster, cluster
 from dagcelery.local.cluster import default_client
 from dagcelery.local.server import free_ports
@@ -174,9 +175,36 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, host: str) -> Iterator[Any]:
-    with watched_page(browser, host, viewport={"width": 1440, "height": 900}) as page:
+    with watched_page(browser, host, viewport={"width": 1360, "height": 850}) as page:
         page.set_default_timeout(1000 * SECONDS)
         yield page
+
+
+@pytest.fixture
+def canned(page: Any, host: str) -> Callable[[dict[str, Any]], str]:
+    """Let the page be told of a run that is nowhere: any names, any number of items, at once."""
+
+    def told(answers: dict[str, Any]) -> str:
+        def answer(route: Any) -> None:
+            path = urlsplit(route.request.url).path.partition("/api/runs/made")[2]
+            answered = answers.get(path.lstrip("/"), {"buckets": []})
+            route.fulfill(json=answered(parse_qs(urlsplit(route.request.url).query)) if callable(answered) else answered)
+
+        page.route("**/api/runs/made**", answer)
+        return f"http://{host}/runs/#/run/made"
+
+    return told
+
+
+def made(nodes: list[NodeStatus], graph: dict[str, Any] | None = None, name: str = "made", **more: Any) -> dict[str, Any]:
+    """What the page asks for first, of a run that is over."""
+    status = RunStatus("made", name, RunState.DONE, 0.0, 1.0, 9.0, "", "", tuple(nodes), params={"n": HOSTILE})
+    told = status.to_dict()
+    return {"run": told, "nodes": told.pop("nodes"), "graph": graph or {"nodes": [], "edges": []}, "now": 10.0, **more}
+
+
+def done(name: str, total: int = 1) -> NodeStatus:
+    return NodeStatus(name, "celery", total > 1, total, total, 0, 0, 1.0, 9.0, is_over=True)
 
 
 @pytest.fixture
@@ -199,6 +227,7 @@ def row(page: Any, address: str) -> Any:
 def shot(page: Any, name: str, scheme: str = "light") -> None:
     if SHOTS:
         page.emulate_media(color_scheme=scheme)
+        page.mouse.move(0, 0)
         page.screenshot(path=f"{SHOTS}/{name}.png", animations="disabled")
         page.emulate_media(color_scheme="light")
 
@@ -218,7 +247,7 @@ def test_a_run_is_found_in_the_list_and_followed_to_its_end(page: Any, host: str
     (tmp_path / "1").touch()
     (tmp_path / "3").touch()
     see(page.locator(".run-head .state")).to_have_text("done")
-    see(page.get_by_label("The run").locator(".value")).to_have_text("6")
+    see(page.get_by_role("region", name="The run").locator(".value")).to_have_text("6")
     assert page.url.endswith(f"#/run/{run.id}")
 
 
@@ -238,6 +267,7 @@ def test_one_item_that_failed_is_executed_again(page: Any, host: str, see: Any, 
     dialog.get_by_role("button", name="Execute again").click()
     see(page.locator(".run-head .state")).to_have_text("done")
     see(row(page, "when/otherwise")).to_have_attribute("aria-label", "when/otherwise, skipped, not taken")
+    see(panel.locator(".facts")).to_contain_text("done")
     assert run.result(SECONDS) > 0
     shot(page, "dark", "dark")
 
@@ -249,6 +279,53 @@ def test_what_comes_from_users_is_text(page: Any, host: str, see: Any) -> None:
         page.goto(f"http://{host}/runs/{place}")
         see(page.get_by_text(HOSTILE).first).to_be_visible()
         assert page.locator("img").count() == 0
+
+
+def test_names_of_nodes_that_no_dag_may_have_are_text_too(
+    page: Any, canned: Callable[[dict[str, Any]], str], see: Any
+) -> None:
+    graph = {"nodes": [{"address": HOSTILE, "label": HOSTILE, "kind": HOSTILE, "parent": ""}], "edges": []}
+    error = {"address": HOSTILE, "attempt": 1, "type_name": HOSTILE, "message": HOSTILE, "traceback": HOSTILE, "stands": 1}
+    value = {"kind": "json", "text": f'"{HOSTILE}"', "size": 30}
+    node = {"name": HOSTILE, "state": "done", "started": 1.0, "ended": 9.0, "worker": HOSTILE, "attempt": 1}
+    details = {"node": node, "items": [], "inputs": [{"name": HOSTILE, "value": value}], "result": value, "log": [HOSTILE]}
+    whole = made([done(HOSTILE)], graph, HOSTILE, errors=[error], code={HOSTILE: {"hash": HOSTILE, "python": HOSTILE}})
+    page.goto(canned({"": whole | {"result": value}, "node": details}))
+    see(page.locator(".errors .message")).to_have_text(f"{HOSTILE}: {HOSTILE}")
+    row(page, HOSTILE).click()
+    see(page.locator(".log pre")).to_have_text(HOSTILE)
+    assert page.locator("img").count() == 0
+
+
+def test_of_a_hundred_thousand_items_those_are_drawn_that_are_seen(
+    page: Any, canned: Callable[[dict[str, Any]], str], see: Any
+) -> None:
+    def node(asked: dict[str, list[str]]) -> dict[str, Any]:
+        first = int(asked["from"][0])
+        items = [{"index": first + at, "state": "done", "seconds": 0.1, "attempt": 1, "worker": "w"} for at in range(100)]
+        about = {"name": "square", "state": "done", "started": 1.0, "ended": 9.0}
+        return {"node": about, "items": items, "total": 100_000, "states": {"done": 100_000}, "next": first + 100}
+
+    page.goto(canned({"": made([done("square", 100_000)]), "node": node}) + "?node=square")
+    rows = page.locator(".item-rows")
+    see(rows.get_by_text("[99]")).to_have_count(0)
+    rows.focus()
+    page.keyboard.press("End")
+    see(rows.get_by_text("[99,999]")).to_be_visible()
+    assert rows.locator(".item").count() < 100
+
+
+def test_of_eight_thousand_nodes_those_are_drawn_that_are_seen(
+    page: Any, canned: Callable[[dict[str, Any]], str], see: Any
+) -> None:
+    names = [f"node-{number}" for number in range(8_000)]
+    nodes = [{"address": name, "label": name, "kind": "task", "parent": ""} for name in names]
+    edges = [{"from": names[max(0, at - 20)], "to": name, "kind": "data"} for at, name in enumerate(names) if at]
+    page.goto(canned({"": made([done(name) for name in names], {"nodes": nodes, "edges": edges})}))
+    see(page.locator(".graph canvas")).to_be_visible()
+    page.keyboard.press("End")
+    see(row(page, "node-7999")).to_be_visible()
+    assert page.locator(".timeline .row").count() < 100
 
 
 def test_keys_move_what_is_chosen(page: Any, host: str, see: Any, tmp_path: Path) -> None:

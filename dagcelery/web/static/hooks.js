@@ -49,6 +49,22 @@ function usePolling(load, seconds, keys) {
   }, keys);
 }
 
+// Asks at once for what `place` names, and again when `key` has changed, but not more often than each second: neither
+// do changes that keep coming put it off, nor does an answer count that comes when another place is asked for.
+function useOften(ask, place, key, told, failed) {
+  const last = useRef({});
+  useEffect(() => {
+    const name = place.join("\n"), isNew = last.current.name !== name;
+    if (isNew) last.current = { name, at: 0 };
+    const here = last.current, timer = setTimeout(() => {
+      here.at = Date.now();
+      ask().then((answer) => here === last.current && told(answer), (error) => here === last.current && failed(error));
+    }, Math.max(0, here.at + 1000 - Date.now()));
+    return () => clearTimeout(timer);
+  }, [...place, key]);
+  useEffect(() => () => void (last.current = {}), []);
+}
+
 // Rows of one height in a box that scrolls: only those that are seen, and a few more, are in the document.
 function Rows({ count, height, row, label, role = "list", active = -1, children, ...others }) {
   const box = useRef(), size = useSize(box);
@@ -72,4 +88,4 @@ function Rows({ count, height, row, label, role = "list", active = -1, children,
   </div>`;
 }
 
-export { Rows, useNow, usePolling, useSize };
+export { Rows, useNow, useOften, usePolling, useSize };

@@ -1,5 +1,5 @@
 // The list of runs, newest first, and what is asked of it.
-import { html, useEffect, useRef, useState } from "./vendor/htm-preact-standalone.module.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/htm-preact-standalone.module.js";
 import { get, query } from "./api.js";
 import { RUN_STATES, StateIcon, Time, ago, count, duration, moment, parameters, percent, word } from "./format.js";
 import { useNow, usePolling } from "./hooks.js";
@@ -83,7 +83,7 @@ function Typed({ name, value, placeholder, label, input }) {
 function ListPage({ values, title }) {
   const { text = "", dag = "", state = "", key = "" } = values, first = useRef();
   const { runs, more, moreRuns, error } = useRuns({ text, dag, state, key });
-  useEffect(() => {
+  useLayoutEffect(() => {
     document.title = title;
     const press = (event) => {
       if (event.key === "/" && !event.target.closest("input")) (event.preventDefault(), first.current.focus());

@@ -3,7 +3,7 @@ import { html, useEffect, useRef, useState } from "./vendor/htm-preact-standalon
 import { Action } from "./actions.js";
 import { get, isOffline, linked, node as pathOf } from "./api.js";
 import { NODE_STATES, StateBar, StateIcon, Time, count, duration, moment, percent, word } from "./format.js";
-import { Rows } from "./hooks.js";
+import { Rows, useOften } from "./hooks.js";
 import { Copy, Errors, Value } from "./values.js";
 
 const PAGE = 100;
@@ -12,17 +12,9 @@ const PAGE = 100;
 function useDetails(id, address, state, key) {
   const [found, setFound] = useState({});
   const isSame = found.address === address && found.filter === state;
-  useEffect(() => {
-    const stop = new AbortController();
-    const values = isOffline ? { address } : { address, state, from: 0, limit: PAGE };
-    const timer = setTimeout(() => {
-      get(pathOf(id, values), stop.signal).then(
-        (answer) => setFound({ address, filter: state, answer, key }),
-        (error) => stop.signal.aborted || setFound((last) => ({ ...last, address, filter: state, error })),
-      );
-    }, isSame ? 700 : 0);
-    return () => (clearTimeout(timer), stop.abort());
-  }, [id, address, state, key]);
+  useOften(() => get(pathOf(id, { address, state, from: 0, limit: PAGE })), [id, address, state], key,
+    (answer) => setFound({ address, filter: state, answer }),
+    (error) => setFound((last) => ({ answer: last.address === address ? last.answer : null, address, filter: state, error })));
   return isSame ? found : { answer: found.address === address ? found.answer : null };
 }
 
@@ -44,7 +36,7 @@ function Facts({ place, status, answer, now, model }) {
   const running = started != null && ended == null && state === "running" ? now - started : null;
   const facts = [
     ["State", html`<span class="with-icon"><${StateIcon} state=${state} size=${14} /> ${word(state)}</span>`],
-    status.why && ["Why it waits", html`<span class="why">${status.why}</span>`],
+    status.why && !isItem && [state === "failed" || state === "stopped" ? "Beside that" : "Why it waits", html`<span class="why">${status.why}</span>`],
     ["Started", started != null && html`<${Time} at=${started}>${moment(started, now)}<//>`],
     ["Took", took != null ? duration(took) : running != null && html`${duration(running)} <span class="muted">so far</span>`],
     ["Waited", waited != null && waited > 0.0005 && duration(waited)],

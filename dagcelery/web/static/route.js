@@ -1,5 +1,5 @@
 // The URL says what is shown: #/, #/dag/NAME, #/run/ID?node=ADDRESS. Whoever gets a link sees the same.
-import { useEffect, useState } from "./vendor/htm-preact-standalone.module.js";
+import { useLayoutEffect, useState } from "./vendor/htm-preact-standalone.module.js";
 
 function parsed(hash) {
   const [path, search = ""] = hash.replace(/^#\/?/, "").split(/\?(.*)/s);
@@ -34,7 +34,7 @@ function choose(values) {
 
 function useRoute() {
   const [route, setRoute] = useState(parsed(location.hash));
-  useEffect(() => {
+  useLayoutEffect(() => {
     listeners.add(setRoute);
     return () => listeners.delete(setRoute);
   }, []);

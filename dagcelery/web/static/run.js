@@ -1,5 +1,5 @@
 // The page of a run: what it is, its graph and its timeline side by side, and what is known of the chosen node.
-import { html, useCallback, useEffect, useMemo, useRef, useState } from "./vendor/htm-preact-standalone.module.js";
+import { html, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor/htm-preact-standalone.module.js";
 import { Action } from "./actions.js";
 import { at, isOffline, linked, run as pathOf } from "./api.js";
 import { NODE_STATES, StateIcon, Time, ago, count, duration, moment, percent, plural, word } from "./format.js";
@@ -38,7 +38,7 @@ function Head({ model, id, follower, now, choose, acted }) {
   const params = Object.entries(run.params ?? {});
   const links = [["Flower", model.links.flower && (linked(model.links.flower, id) ?? null)], ["Traces", linked(model.links.trace, id)], ["Logs", linked(model.links.log, id)]].filter(([, to]) => to);
   const facts = [
-    ["Started", run.started == null ? "not yet" : html`<${Time} at=${run.started}>${moment(run.started, now)} <span class="muted">${ago(run.started, now)}</span><//>`],
+    ["Started", run.started == null ? "not yet" : html`<${Time} at=${run.started}>${moment(run.started, now)}${now - run.started < 86400 && html` <span class="muted">${ago(run.started, now)}</span>`}<//>`],
     ["Duration", took == null ? "–" : duration(took)],
     ["Pieces", `${count(done)} of ${count(total)}${isKnown ? "" : " so far"}`],
     run.key != null && ["Key", html`<code>${run.key}</code>`],
@@ -110,7 +110,7 @@ function keys({ rows, model, selected, open, toggle, choose, filter }) {
     const place = model.place(selected), index = rows.indexOf(place);
     const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 15, PageUp: -15, Home: -Infinity, End: Infinity }[event.key];
     if (step !== undefined && rows.length) {
-      const next = index < 0 ? 0 : Math.max(0, Math.min(rows.length - 1, index + step));
+      const next = index < 0 ? (step < 0 || step === Infinity ? rows.length - 1 : 0) : Math.max(0, Math.min(rows.length - 1, index + step));
       choose(rows[next].address);
     } else if (event.key === "ArrowRight" && place?.isBox && !filter) {
       if (open.has(place.address)) choose(place.children[0].address);
@@ -169,7 +169,7 @@ function Loaded({ id, follower, values }) {
     } else if (event.key === "/" && !isTyping) (event.preventDefault(), input.current?.focus());
     else if (!isTyping && !event.target.closest?.("pre, .item-rows, button, a, summary")) keys({ rows, model, selected, open, toggle, choose, filter })(event);
   };
-  useEffect(() => {
+  useLayoutEffect(() => {
     const press = (event) => pressed.current(event);
     addEventListener("keydown", press);
     return () => removeEventListener("keydown", press);

@@ -1,9 +1,9 @@
 // When each node ran: a row a node, in the order of the graph; waiting is a thin line, running a bar.
-import { html, useEffect, useMemo, useRef, useState } from "./vendor/htm-preact-standalone.module.js";
+import { html, useMemo, useRef, useState } from "./vendor/htm-preact-standalone.module.js";
 import { get, isOffline, query, run as pathOf } from "./api.js";
 import { StateIcon, clock, count, duration, exact, parts, word } from "./format.js";
 import { subtitle } from "./graph.js";
-import { Rows, useSize } from "./hooks.js";
+import { Rows, useOften, useSize } from "./hooks.js";
 
 const HEIGHT = 28;
 const STEPS = [1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600,
@@ -38,18 +38,9 @@ const tick = (seconds) => {
 // How many items of a mapped node ran at each moment: asked for when its node is chosen.
 function useDensity(model, place, id) {
   const [density, setDensity] = useState(null);
-  const wanted = place?.isMapped && place.isMany ? place.address : null;
-  const done = place?.status.done;
-  useEffect(() => {
-    setDensity((last) => (last?.address === wanted ? last : null));
-    if (!wanted || isOffline) return undefined;
-    const stop = new AbortController();
-    const timer = setTimeout(() => {
-      get(`${pathOf(id)}/items?${query({ address: wanted, buckets: 120 })}`, stop.signal)
-        .then((found) => setDensity({ ...found, address: wanted }), () => null); // the bar alone says enough
-    }, density?.address === wanted ? 1500 : 0);
-    return () => (clearTimeout(timer), stop.abort());
-  }, [wanted, done]);
+  const wanted = !isOffline && place?.isMapped && place.isMany ? place.address : null;
+  useOften(async () => (wanted ? get(`${pathOf(id)}/items?${query({ address: wanted, buckets: 120 })}`) : null), [id, wanted],
+    place?.status.done, (found) => setDensity(found && { ...found, address: wanted }), () => setDensity(null)); // the bar alone says enough
   return density?.address === wanted ? density : null;
 }
 
