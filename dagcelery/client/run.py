@@ -6,32 +6,32 @@ A name that begins with an ``a`` does the same without blocking the event loop.
 from __future__ import annotations
 
 import asyncio
-import math
-import re
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from html import escape
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast
 
 from dagcelery.client import following, lifecycle
+from dagcelery.client.arguments import check_deadline, check_key, check_number, check_text, check_wait
 from dagcelery.client.following import Failure, RunEvent
 from dagcelery.client.lifecycle import Submittable, dag_of, deadline_of, new_run, plan_of, split_static
 from dagcelery.client.listing import Wanted, listed, moment
 from dagcelery.client.node import Parameters, RunNode, parameters
+from dagcelery.client.preview import Preview, preview
 from dagcelery.client.status import RunStatus, as_html, run_status
+from dagcelery.client.structure import RunGraph, structure
 from dagcelery.client.tree import TreeNode, tree
-from dagcelery.engine.pieces import is_executing
 from dagcelery.engine.run_control import RunControl
 from dagcelery.errors import DagceleryError, InvalidParameters, NotConfigured
-from dagcelery.model.options import MOST_SECONDS, IfFailed, is_number
+from dagcelery.model.options import IfFailed
 from dagcelery.payload import functions
 from dagcelery.settings import Settings
 from dagcelery.store.cache import OF_THIS_PROCESS
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import RunRecord, RunState
-from dagcelery.text import choices, shown
+from dagcelery.text import shown
 from dagcelery.tracebacks import Shortened, shortened
 
 if TYPE_CHECKING:
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from dagcelery.worker.app import AppContext
 
 R_co = TypeVar("R_co", covariant=True)
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Run(Generic[R_co]):
@@ -61,7 +59,7 @@ class Run(Generic[R_co]):
         client: Client | None = None,
         _local: LocalRun | None = None,
     ) -> None:
-        _check_text(f"run id {shown(run_id)}", run_id, "give the id of a run as submit(...).id has it")
+        check_text(f"run id {shown(run_id)}", run_id, "give the id of a run as submit(...).id has it")
         self.id = run_id
         self._client = client
         self._local = _local  # an eager run is nowhere else
@@ -122,12 +120,20 @@ class Run(Generic[R_co]):
         nodes.
         """
         for name, number in (("items", items), ("most", most)):
-            _check_number(name, number)
+            check_number(name, number)
         return tree(self._control, self.id, items, most)
 
     async def atree(self, items: int = 10, most: int = 1_000) -> TreeNode:
         """`tree` without blocking the event loop."""
         return await asyncio.to_thread(self.tree, items, most)
+
+    def structure(self) -> RunGraph:
+        """Return the graph as data: nodes with the names that `status` gives them, boxes, and what follows what."""
+        return structure(self._control, self.id)
+
+    async def astructure(self) -> RunGraph:
+        """`structure` without blocking the event loop."""
+        return await asyncio.to_thread(self.structure)
 
     def events(self, after: str = "", *, follow: bool = True, started: bool = False) -> Iterator[RunEvent]:
         """Yield what has happened since the position `after` ("": all), then what happens, until the run is over.
@@ -158,12 +164,12 @@ class Run(Generic[R_co]):
     # -- its end ----------------------------------------------------------------------------------
     def wait(self, timeout: float | None = None) -> RunState:
         """Wait up to `timeout` seconds (None: for ever) until the run is over; return its state then, over or not."""
-        _check_wait("wait()", timeout)
+        check_wait("wait()", timeout)
         return following.wait_for_end(self._control, self.id, timeout)
 
     async def await_(self, timeout: float | None = None) -> RunState:
         """`wait` without blocking the event loop."""
-        _check_wait("await_()", timeout)
+        check_wait("await_()", timeout)
         return await following.await_end(self._control, self.id, timeout)
 
     def result(self, timeout: float | None = None) -> R_co:
@@ -172,12 +178,12 @@ class Run(Generic[R_co]):
         Raises NodeFailed, RunCancelled, RunTimedOut if it ended so; ResultTimeout, which says why, if it did not end;
         RunNotFound.
         """
-        _check_wait("result()", timeout)
+        check_wait("result()", timeout)
         return cast(R_co, following.result(self._control, self.id, timeout))
 
     async def aresult(self, timeout: float | None = None) -> R_co:
         """`result` without blocking the event loop."""
-        _check_wait("aresult()", timeout)
+        check_wait("aresult()", timeout)
         state = await following.await_end(self._control, self.id, timeout)
         return cast(R_co, await asyncio.to_thread(following.outcome, self._control, self.id, state, timeout))
 
@@ -189,7 +195,7 @@ class Run(Generic[R_co]):
 
         Raises RunNotFound, InvalidParameters.
         """
-        _check_text(f"reason={shown(reason)}", reason, "give a sentence, which is shown wherever the run is waited for")
+        check_text(f"reason={shown(reason)}", reason, "give a sentence, which is shown wherever the run is waited for")
         return RunState(lifecycle.cancel(self._control, self.id, reason, terminate=terminate))
 
     async def acancel(self, reason: str = "", *, terminate: bool = False) -> RunState:
@@ -205,7 +211,7 @@ class Run(Generic[R_co]):
         Raises RunNotFound, NotResumable, and CodeMismatch where a function was changed meanwhile, or cannot be
         looked at here (CodeUnknown), unless that is allowed (or DAGCELERY_CODE_MISMATCH is "ignore").
         """
-        _check_deadline(deadline)
+        check_deadline(deadline)
         lifecycle.resume(self._control, self.id, deadline, allow_code_change=allow_code_change)
         return self._delivered()
 
@@ -222,7 +228,7 @@ class Run(Generic[R_co]):
 
         Raises what `resume` does, and InvalidParameters where there is no such node or item.
         """
-        _check_deadline(deadline)
+        check_deadline(deadline)
         lifecycle.retry_from(self._control, self.id, address, deadline, allow_code_change=allow_code_change)
         return self._delivered()
 
@@ -231,6 +237,17 @@ class Run(Generic[R_co]):
     ) -> Self:
         """`retry_from` without blocking the event loop."""
         return await asyncio.to_thread(self.retry_from, address, deadline=deadline, allow_code_change=allow_code_change)
+
+    def preview(self, action: Literal["cancel", "resume", "retry", "delete"], address: str = "") -> Preview:
+        """Say what `cancel`, `resume`, `retry_from(address)` or `delete` would do now; nothing is changed.
+
+        Raises what that would raise, but for CodeMismatch.
+        """
+        return preview(self._control, self.id, action, address)
+
+    async def apreview(self, action: Literal["cancel", "resume", "retry", "delete"], address: str = "") -> Preview:
+        """`preview` without blocking the event loop."""
+        return await asyncio.to_thread(self.preview, action, address)
 
     def _delivered(self) -> Self:
         """Deliver the messages of an eager run, which has no workers."""
@@ -301,6 +318,14 @@ class RunSummary:
         return {name: getattr(self, name) for name in names} | {"state": str(self.state)}
 
 
+def summary(record: RunRecord, run: Run[Any]) -> RunSummary:
+    """Return what a list says of a run."""
+    started, ended = record.started or None, record.ended or None
+    seconds = ended - started - record.paused(started, ended) if started and ended else None
+    times = record.created, started, ended, seconds
+    return RunSummary(record.id, record.name, RunState(record.state), *times, run, record.key, record.shown)
+
+
 @dataclass
 class Client:
     """Where runs are submitted to: settings, and a Celery app that carries the messages."""
@@ -339,8 +364,8 @@ class Client:
         deadline: float | None = None,
     ) -> Run[Any]:
         """Store a run, send its first messages, and return at once; return the run of a `key` that was used."""
-        _check_key(key, if_failed)
-        _check_deadline(deadline)
+        check_key(key, if_failed)
+        check_deadline(deadline)
         node, params, static = split_static(node, {} if params is None else params)
         app = self.app_context.app
         if app.conf.task_always_eager:
@@ -372,22 +397,15 @@ class Client:
         since: datetime | timedelta | float | None = None,
     ) -> list[RunSummary]:
         """Return the newest runs, of one DAG or in one state if that is asked for; see `dagcelery.runs`."""
-        _check_number("limit", limit)
+        check_number("limit", limit)
         if state is not None and not (isinstance(state, str) and state in set(RunState)):
             states = ", ".join(RunState)
             raise InvalidParameters(f"state={shown(state)}", "is not a state of a run", f"give one of {states}")
         if isinstance(dag, str):
-            _check_text(f"dag={shown(dag)}", dag, "give a DAG, or its name such as 'pkg.mod:name'")
+            check_text(f"dag={shown(dag)}", dag, "give a DAG, or its name such as 'pkg.mod:name'")
         name = "" if dag is None else dag if isinstance(dag, str) else plan_of(dag, settings=self.settings).name
         wanted = Wanted(state, key, moment(since))
-        return [self._summary(record) for record in listed(self.store, name, wanted, limit)]
-
-    def _summary(self, record: RunRecord) -> RunSummary:
-        run: Run[Any] = Run(record.id, client=self)
-        state, started, ended = RunState(record.state), record.started or None, record.ended or None
-        seconds = ended - started - record.paused(started, ended) if started and ended else None
-        times = record.created, started, ended, seconds
-        return RunSummary(record.id, record.name, state, *times, run, record.key, record.shown)
+        return [summary(record, Run(record.id, client=self)) for record in listed(self.store, name, wanted, limit)]
 
 
 # -- which client --------------------------------------------------------------------------------
@@ -540,43 +558,3 @@ def _client(client: Client | None) -> Client:
     if client is not None and not isinstance(client, Client):
         raise InvalidParameters(f"client={shown(client)}", "is not a Client", "give what attach(app) returned")
     return client or default_client()
-
-
-# -- arguments ----------------------------------------------------------------------------------
-def _check_wait(verb: str, timeout: object) -> None:
-    if is_executing():
-        raise NotConfigured(
-            f"{verb} was called inside a task",
-            "a task that waits for a run blocks the process that could execute it; take the output as an argument",
-        )
-    if timeout is not None and not (is_number(timeout) and 0 <= timeout <= math.inf):
-        raise InvalidParameters(f"timeout={shown(timeout)}", "is not a time", "give seconds, or None to wait for ever")
-
-
-def _check_text(culprit: str, text: object, remedy: str) -> None:
-    """Refuse what is not a text, and what the store could not hold, such as a byte of a shell's that is not UTF-8."""
-    if not isinstance(text, str):
-        raise InvalidParameters(culprit, "is not a str", remedy)
-    if not text.isascii() and _SURROGATE.search(text):
-        raise InvalidParameters(culprit, "has a lone surrogate, which UTF-8 cannot hold", remedy)
-
-
-def _check_key(key: object, if_failed: object) -> None:
-    if key is not None and (not isinstance(key, str) or not key):
-        raise InvalidParameters(f"key={shown(key)}", "is not a non-empty str", "give a str such as 'order-42'")
-    if if_failed not in (answers := get_args(IfFailed)):
-        problem = "does not say what a key gives whose run has failed"
-        raise InvalidParameters(f"if_failed={shown(if_failed)}", problem, choices(if_failed, answers))
-    if key is None and if_failed != "return":
-        problem = "has no effect without a key: each submission starts a run"
-        raise InvalidParameters(f"if_failed={shown(if_failed)}", problem, "give key= too, or leave if_failed= out")
-
-
-def _check_number(name: str, number: object) -> None:
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise InvalidParameters(f"{name}={shown(number)}", "does not say how many", "give an int, at least 1")
-
-
-def _check_deadline(deadline: object) -> None:
-    if deadline is not None and not (is_number(deadline) and 0 < deadline <= MOST_SECONDS):
-        raise InvalidParameters(f"deadline={shown(deadline)}", "is not a time", f"give seconds, up to {MOST_SECONDS:,}")

@@ -42,6 +42,8 @@ LAW: dict[str, set[str]] = {
     # Not frontends: it takes whatever is Buildable.
     "client": {"model", "planner", "payload", "engine", "worker", "settings", "store"},
     "doctor": {"client.reasons", "client.status", "hooks.smtp", "worker", "settings", "store"},
+    # It reads runs through the client, as any user would.
+    "web": {"client", "settings"},
     "local": {"settings", "client", "worker", "planner.plan", "model.options"},
 }
 # Single modules that see more than their room: one way to write DAGs also draws and starts them, and finds what it
@@ -75,6 +77,10 @@ THIRD_PARTY: dict[str, set[str]] = {
     "fsspec": {"payload/spill"},
     "pytest": {"testing"},
     "watchfiles": {"cli/workers"},
+    "starlette": {"web"},
+    "uvicorn": {"cli/page"},
+    "flower": {"web/behind_flower"},
+    "tornado": {"web/behind_flower"},
 }
 
 # What is a value in and a value out cannot differ from one process to the next.
