@@ -5,27 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, Final
 from urllib.parse import quote
 
 from dagcelery.bounded import put
-from dagcelery.client import Client, Run
-from dagcelery.client.following import errors
+from dagcelery.client import Client, Run, answers
 from dagcelery.client.history import history
-from dagcelery.client.inspection import density, inspect, summary
+from dagcelery.client.inspection import density
 from dagcelery.client.listing import Wanted, page
 from dagcelery.client.run import summary as run_summary
-from dagcelery.client.shown_values import run_result
-from dagcelery.client.status import NodeStatus, RunStatus, news, run_status
-from dagcelery.client.structure import structure
-from dagcelery.client.tree import TreeNode
-from dagcelery.errors import DagceleryError, InvalidParameters, RunNotFound
-from dagcelery.text import nearest, shown
+from dagcelery.client.status import RunStatus, news, run_status
+from dagcelery.errors import DagceleryError, RunNotFound
 from dagcelery.web.access import Refused
+from dagcelery.web.report import report
 
-_MOST_ERRORS: Final = 100
-_MOST_FUNCTIONS: Final = 200
 _LIVE_ROWS: Final = 20
 """Rows of a page of the list of which progress is counted: runs that are not over."""
 _PROGRESS_SECONDS: Final = 3.0
@@ -99,34 +92,17 @@ class Data:
     # -- one run ----------------------------------------------------------------------------------
     def whole(self, run_id: str) -> Json:
         """All of a run that its page shows at first."""
-        control = self._client.control
-        status = run_status(control, run_id)
-        view = control.view(run_id)
-        specs = [spec for spec in view.program.function_specs if spec.module][:_MOST_FUNCTIONS]
-        result = run_result(view).to_dict() if status.state == "done" else None
-        return {
-            **run_and_nodes(status),
-            "now": time.time(),
-            "graph": structure(control, run_id).to_dict(),
-            "errors": [asdict(failure) for failure in errors(control, run_id, most=_MOST_ERRORS)],
-            "code": {f"{spec.module}:{spec.qualname}": {"hash": spec.hash, "python": spec.python} for spec in specs},
-            "result": result,
-            "links": self.links(run_id),
-        }
+        told = answers.whole(self._client.control, run_id)
+        return told | {"now": time.time(), "links": self.links(run_id)}
 
     def node(self, run_id: str, address: str, first: int, limit: int, state: str | None) -> Json:
         """A node or an item, with some of its items."""
-        control = self._client.control
-        if "[*]/" in address:
-            status = run_status(control, run_id)
-            named = {node.name: node for node in status.nodes}
-            if address not in named:
-                remedy = nearest(address, named) or "give an address as status() shows it"
-                raise InvalidParameters(f"node {shown(address)}", "does not exist", remedy)
-            found = summary(_as_tree(named[address]), address)
-        else:
-            found = inspect(control, run_id, address, first, limit, state)
-        return found.to_dict() | {"log": []}
+        return answers.node(self._client.control, run_id, address, first, limit, state) | {"log": []}
+
+    def report(self, run_id: str) -> str:
+        """The page of a run as one file."""
+        told = self.whole(run_id)
+        return report(told, dict(answers.kept_nodes(self._client.control, run_id, told)))
 
     def density(self, run_id: str, address: str, buckets: int) -> Json:
         """When the items of a node started and ended."""
@@ -175,13 +151,6 @@ class Data:
         return {name: link and _filled(link, filled) for name, link in templates.items()}
 
 
-def run_and_nodes(status: RunStatus) -> Json:
-    """A status as the page takes it, in two parts."""
-    told = status.to_dict()
-    nodes = told.pop("nodes")
-    return {"run": told | {"news": status.news}, "nodes": nodes}
-
-
 def _filled(template: str, places: Mapping[str, str]) -> str:
     for place, text in places.items():
         template = template.replace(place, text)
@@ -192,11 +161,6 @@ def _progress(status: RunStatus) -> Json:
     """Count pieces; a node of which it is not known how many it will have counts as one."""
     total = sum(1 if node.total is None else node.total for node in status.nodes)
     return {"done": sum(node.done + node.skipped for node in status.nodes), "total": total}
-
-
-def _as_tree(node: NodeStatus) -> TreeNode:
-    counts = ("total", "done", "running", "failed", "retrying", "skipped", "started", "ended", "pieces")
-    return TreeNode(node.name, node.state, **{name: getattr(node, name) for name in counts})
 
 
 def check_run_id(run_id: str) -> str:

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -181,6 +181,7 @@ class _Pages:
             Route("/api/session", self._session),
             Route("/api/login", self._login, methods=["POST"]),
             *(Route(path, self._reading(read)) for path, read in reading.items()),
+            Route("/api/runs/{run}/report", self._report),
             Route("/api/runs/{run}/live", self._live),
             Route("/api/runs/{run}/{action}", self._act, methods=["POST"]),
             Mount("/static", _Static(directory=STATIC)),
@@ -226,6 +227,12 @@ class _Pages:
         data, watchers = await run_in_threadpool(self._of_client)
         await run_in_threadpool(data.state, run_id)  # no run, no stream
         return EventStream(watchers, run_id, has_graph=request.query_params.get("graph") == "no")
+
+    async def _report(self, request: Request) -> Response:
+        await self._access.check(request, "read")
+        run_id = _run(request)
+        text = await run_in_threadpool(lambda: self._of_client()[0].report(run_id))
+        return HTMLResponse(text, headers={"Content-Disposition": f'attachment; filename="run-{run_id}.html"'})
 
     async def _act(self, request: Request) -> Response:
         action, run_id = request.path_params["action"], _run(request)

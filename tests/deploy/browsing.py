@@ -40,5 +40,5 @@ def watched_page(browser: Any, *hosts: str, **options: Any) -> Iterator[Any]:
     watched = Watched(browser.new_page(**options))
     yield watched.page
     watched.page.close()
-    assert not watched.complaints
-    assert watched.hosts <= {*hosts, ""}
+    assert not watched.complaints, watched.complaints
+    assert watched.hosts <= {*hosts, ""}, watched.hosts

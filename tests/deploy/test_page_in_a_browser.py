@@ -148,7 +148,9 @@ def serving(client: Client) -> Iterator[str]:
 
     (port,) = free_ports(1)
     mounted = Starlette(routes=[Mount("/runs", app(client, actions=True))])
-    server = uvicorn.Server(uvicorn.Config(mounted, port=port, log_level="warning", ws="none", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(
+        uvicorn.Config(mounted, port=port, log_level="warning", ws="none", timeout_graceful_shutdown=1)
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -188,7 +190,9 @@ def canned(page: Any, host: str) -> Callable[[dict[str, Any]], str]:
         def answer(route: Any) -> None:
             path = urlsplit(route.request.url).path.partition("/api/runs/made")[2]
             answered = answers.get(path.lstrip("/"), {"buckets": []})
-            route.fulfill(json=answered(parse_qs(urlsplit(route.request.url).query)) if callable(answered) else answered)
+            route.fulfill(
+                json=answered(parse_qs(urlsplit(route.request.url).query)) if callable(answered) else answered
+            )
 
         page.route("**/api/runs/made**", answer)
         return f"http://{host}/runs/#/run/made"
@@ -196,7 +200,9 @@ def canned(page: Any, host: str) -> Callable[[dict[str, Any]], str]:
     return told
 
 
-def made(nodes: list[NodeStatus], graph: dict[str, Any] | None = None, name: str = "made", **more: Any) -> dict[str, Any]:
+def made(
+    nodes: list[NodeStatus], graph: dict[str, Any] | None = None, name: str = "made", **more: Any
+) -> dict[str, Any]:
     """What the page asks for first, of a run that is over."""
     status = RunStatus("made", name, RunState.DONE, 0.0, 1.0, 9.0, "", "", tuple(nodes), params={"n": HOSTILE})
     told = status.to_dict()
@@ -285,10 +291,23 @@ def test_names_of_nodes_that_no_dag_may_have_are_text_too(
     page: Any, canned: Callable[[dict[str, Any]], str], see: Any
 ) -> None:
     graph = {"nodes": [{"address": HOSTILE, "label": HOSTILE, "kind": HOSTILE, "parent": ""}], "edges": []}
-    error = {"address": HOSTILE, "attempt": 1, "type_name": HOSTILE, "message": HOSTILE, "traceback": HOSTILE, "stands": 1}
+    error = {
+        "address": HOSTILE,
+        "attempt": 1,
+        "type_name": HOSTILE,
+        "message": HOSTILE,
+        "traceback": HOSTILE,
+        "stands": 1,
+    }
     value = {"kind": "json", "text": f'"{HOSTILE}"', "size": 30}
     node = {"name": HOSTILE, "state": "done", "started": 1.0, "ended": 9.0, "worker": HOSTILE, "attempt": 1}
-    details = {"node": node, "items": [], "inputs": [{"name": HOSTILE, "value": value}], "result": value, "log": [HOSTILE]}
+    details = {
+        "node": node,
+        "items": [],
+        "inputs": [{"name": HOSTILE, "value": value}],
+        "result": value,
+        "log": [HOSTILE],
+    }
     whole = made([done(HOSTILE)], graph, HOSTILE, errors=[error], code={HOSTILE: {"hash": HOSTILE, "python": HOSTILE}})
     page.goto(canned({"": whole | {"result": value}, "node": details}))
     see(page.locator(".errors .message")).to_have_text(f"{HOSTILE}: {HOSTILE}")
@@ -302,7 +321,9 @@ def test_of_a_hundred_thousand_items_those_are_drawn_that_are_seen(
 ) -> None:
     def node(asked: dict[str, list[str]]) -> dict[str, Any]:
         first = int(asked["from"][0])
-        items = [{"index": first + at, "state": "done", "seconds": 0.1, "attempt": 1, "worker": "w"} for at in range(100)]
+        items = [
+            {"index": first + at, "state": "done", "seconds": 0.1, "attempt": 1, "worker": "w"} for at in range(100)
+        ]
         about = {"name": "square", "state": "done", "started": 1.0, "ended": 9.0}
         return {"node": about, "items": items, "total": 100_000, "states": {"done": 100_000}, "next": first + 100}
 
@@ -321,7 +342,8 @@ def test_of_eight_thousand_nodes_those_are_drawn_that_are_seen(
     names = [f"node-{number}" for number in range(8_000)]
     nodes = [{"address": name, "label": name, "kind": "task", "parent": ""} for name in names]
     edges = [{"from": names[max(0, at - 20)], "to": name, "kind": "data"} for at, name in enumerate(names) if at]
-    page.goto(canned({"": made([done(name) for name in names], {"nodes": nodes, "edges": edges})}))
+    whole = made([done(name) for name in names], {"nodes": nodes, "edges": edges})
+    page.goto(canned({"": whole, "node": {"node": {"name": names[-1], "state": "done"}, "items": []}}))
     see(page.locator(".graph canvas")).to_be_visible()
     page.keyboard.press("End")
     see(row(page, "node-7999")).to_be_visible()
@@ -357,3 +379,14 @@ def test_the_page_of_a_dag_has_its_last_runs(page: Any, host: str, see: Any, tmp
     page.goto(f"http://{host}/runs/")
     see(page.locator(".runs tbody tr").first).to_be_visible()
     shot(page, "list")
+
+
+def test_a_page_that_was_saved_needs_nobody(browser: Any, workers: Cluster, see: Any, tmp_path: Path) -> None:
+    run = hostile.submit(text=f"</script>{HOSTILE}")
+    run.wait(SECONDS)
+    file = run.to_html(tmp_path / "run.html")
+    with watched_page(browser) as page:
+        page.goto(f"{file.as_uri()}#/?node=echo")
+        see(page.locator(".node-panel .message")).to_have_text(f"ValueError: </script>{HOSTILE}")
+        see(page.locator(".node-panel .values")).to_contain_text(HOSTILE)
+        assert page.locator("img").count() == 0

@@ -69,7 +69,9 @@ async function begin() {
 const run = (id) => `api/runs/${encoded(id)}`;
 const node = (id, values) => (isOffline ? `node ${values.address}` : `${run(id)}/node?${query(values)}`);
 const may = (action) => !isOffline && (session.actions ?? []).includes(action);
-const linked = (template, id, address = "") =>
-  template ? template.replaceAll("{run}", encoded(id)).replaceAll("{node}", encoded(address)) : null;
+// Where else a node is seen: "trace" and "log", where that is configured.
+function linked(kind, id, address) {
+  return session[`${kind}_link`]?.replaceAll("{run}", encoded(id)).replaceAll("{node}", encoded(address)) ?? null;
+}
 
 export { Refused, ahead, at, begin, encoded, get, isOffline, linked, may, node, now, post, query, run, timed };

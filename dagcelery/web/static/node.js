@@ -133,7 +133,7 @@ function NodePanel({ id, model, selected, choose, now, acted, told }) {
   useEffect(() => told(place.address, answer?.attempts ?? []), [answer]);
   const within = model.errors.filter((each) => (isItem ? each.address === selected || each.address.startsWith(`${selected}/`) : model.place(each.address) === place || model.place(each.address)?.address.startsWith(`${place.address}/`)));
   const many = !isItem && (answer?.items?.length > 0 || Object.keys(answer?.states ?? {}).length > 0);
-  const links = [["Trace", linked(model.links.trace, id, selected)], ["Log", linked(model.links.log, id, selected)]].filter(([, to]) => to);
+  const links = [["Trace", linked("trace", id, selected)], ["Log", linked("log", id, selected)]].filter(([, to]) => to);
   const attempts = answer?.attempts ?? [], around = selected.includes("[*]/") ? selected.slice(0, selected.indexOf("[*]/")) : null;
   return html`<section class="panel node-panel" aria-label=${`Node ${selected}`}>
     <header>

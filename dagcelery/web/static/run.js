@@ -1,7 +1,7 @@
 // The page of a run: what it is, its graph and its timeline side by side, and what is known of the chosen node.
 import { html, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor/htm-preact-standalone.module.js";
 import { Action } from "./actions.js";
-import { at, isOffline, linked, run as pathOf } from "./api.js";
+import { at, isOffline, run as pathOf } from "./api.js";
 import { NODE_STATES, StateIcon, Time, ago, count, duration, moment, percent, plural, word } from "./format.js";
 import { GraphView } from "./graph.js";
 import { useNow } from "./hooks.js";
@@ -36,7 +36,7 @@ function Head({ model, id, follower, now, choose, acted }) {
   const { run } = model, { total, done, isKnown } = progress(model.nodes);
   const took = run.seconds ?? (run.started != null && !model.isOver ? now - run.started - (run.paused ?? 0) : null);
   const params = Object.entries(run.params ?? {});
-  const links = [["Flower", model.links.flower && (linked(model.links.flower, id) ?? null)], ["Traces", linked(model.links.trace, id)], ["Logs", linked(model.links.log, id)]].filter(([, to]) => to);
+  const links = [["Flower", model.links.flower], ["Traces", model.links.trace], ["Logs", model.links.log]].filter(([, to]) => to);
   const facts = [
     ["Started", run.started == null ? "not yet" : html`<${Time} at=${run.started}>${moment(run.started, now)}${now - run.started < 86400 && html` <span class="muted">${ago(run.started, now)}</span>`}<//>`],
     ["Duration", took == null ? "–" : duration(took)],
