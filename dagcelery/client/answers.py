@@ -20,6 +20,8 @@ from dagcelery.text import nearest, shown
 _MOST_ERRORS: Final = 100
 _MOST_FUNCTIONS: Final = 200
 _KEPT_NODES: Final = 150
+_KEPT_EFFORT: Final = 200_000
+"""What is kept of a node costs what the run is made of, so of large runs fewer are."""
 _KEPT_ITEMS: Final = 500
 
 Json = dict[str, Any]
@@ -66,8 +68,9 @@ def _as_tree(node: NodeStatus) -> TreeNode:
 
 def kept_nodes(control: RunControl, run_id: str, told: Json) -> Iterator[tuple[str, Json]]:
     """Yield what there is to say of the nodes and items of a run, failed ones first, of up to 150 in all."""
+    most = max(1, min(_KEPT_NODES, _KEPT_EFFORT // max(1, len(told["nodes"]))))
     failed = [error["address"] for error in told["errors"] if error["stands"]]
     names = [node["name"] for node in sorted(told["nodes"], key=lambda node: not node["failed"])]
-    for address in [*dict.fromkeys([*failed[: _KEPT_NODES // 2], *names])][:_KEPT_NODES]:
+    for address in [*dict.fromkeys([*failed[: most // 2], *names])][:most]:
         with suppress(DagceleryError):  # it was taken back meanwhile
             yield address, node(control, run_id, address, 0, _KEPT_ITEMS, None)

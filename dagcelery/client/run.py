@@ -272,7 +272,8 @@ class Run(Generic[R_co]):
     def to_html(self, path: str | os.PathLike[str]) -> Path:
         """Write the run's page as it is now into one file, to keep or to attach: it needs no server and no network.
 
-        Of up to 150 nodes and items, failed ones first, it has inputs, results and attempts, as far as they are JSON.
+        Of up to 150 nodes and items, failed ones first, it has inputs, results and attempts, as far as they are JSON;
+        of runs of many thousand nodes fewer.
         """
         from dagcelery.client import answers  # late: few processes make pages
         from dagcelery.web.report import report, write

@@ -257,6 +257,19 @@ def test_a_run_is_found_in_the_list_and_followed_to_its_end(page: Any, host: str
     assert page.url.endswith(f"#/run/{run.id}")
 
 
+def test_a_page_that_was_cut_off_is_right_when_it_comes_back(page: Any, host: str, see: Any, tmp_path: Path) -> None:
+    live, run = re.compile(r"/live\?"), loading.submit(folder=str(tmp_path))
+    page.route(live, lambda route: route.fulfill(body="retry: 500\n\n", content_type="text/event-stream"))
+    page.goto(f"http://{host}/runs/#/run/{run.id}")
+    see(page.locator(".live")).to_have_text("connecting")
+    for day in range(4):
+        (tmp_path / str(day)).touch()
+    assert run.wait(SECONDS) == "done"
+    page.unroute(live)
+    see(page.locator(".run-head .state")).to_have_text("done")
+    see(row(page, "load")).to_contain_text("4/4")
+
+
 def test_one_item_that_failed_is_executed_again(page: Any, host: str, see: Any, tmp_path: Path) -> None:
     run = forecasted(tmp_path)
     page.goto(f"http://{host}/runs/#/run/{run.id}")

@@ -42,7 +42,7 @@ const two = (number) => String(Math.floor(number)).padStart(2, "0");
 
 function duration(seconds) {
   if (seconds == null) return "";
-  if (seconds < 0.0005) return "0 ms";
+  if (seconds < 0.0005) return seconds > 0 ? "<1 ms" : "0 ms";
   if (seconds < 0.9995) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 9.995) return `${seconds.toFixed(2)} s`;
   if (seconds < 59.95) return `${seconds.toFixed(1)} s`;

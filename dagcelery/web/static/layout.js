@@ -19,10 +19,13 @@ function width(text, font = "500 13px system-ui, sans-serif") {
   return pen.measureText(text).width;
 }
 
+// Room for the numbers of a node's pieces.
+const broad = ({ status }) => Math.max(BROAD, 110 + 12 * String(status.total ?? "").length);
+
 // Of thousands nobody sees whether a box fits its text to the pixel, and measuring takes its time.
 function size(place, isCrowded) {
   const text = isCrowded ? 7.4 * place.label.length : width(place.label);
-  return { w: Math.round(Math.min(WIDE, Math.max(place.isMany ? BROAD : NARROW, text + (place.isBox ? 62 : 46)))), h: HEIGHT };
+  return { w: Math.round(Math.min(WIDE, Math.max(place.isMany ? broad(place) : NARROW, text + (place.isBox ? 62 : 46)))), h: HEIGHT };
 }
 
 // -- one box by dagre -----------------------------------------------------------------------------
