@@ -74,7 +74,8 @@ def page(store: Store, name: str, wanted: Wanted, limit: int, after: str = "") -
     Raises InvalidParameters.
     """
     found, looked, at = list[RunRecord](), 0, after
-    for run in _walk(store, name, *_position(after)):
+    is_any = wanted == Wanted(None, None)
+    for run in _walk(store, name, *_position(after), portion=min(_PORTION, limit + 1) if is_any else _PORTION):
         if len(found) == limit or looked == _MOST_LOOKED:
             return found, at
         looked, at = looked + 1, f"{run.created!r}:{run.id}"
@@ -97,17 +98,19 @@ def _position(text: str) -> tuple[float, str]:
     return at, run_id
 
 
-def _walk(store: Store, name: str, before: float = math.inf, last: str = "") -> Iterator[Listed]:
+def _walk(
+    store: Store, name: str, before: float = math.inf, last: str = "", portion: int = _PORTION
+) -> Iterator[Listed]:
     """Yield the runs of a DAG, newest first, those behind `last` that was enrolled at `before`."""
     seen = set[str]()
     while True:
-        portion = store.fleet.runs(name, before, _PORTION)
-        new = [run for run in portion if run.id not in seen]
+        read = store.fleet.runs(name, before, portion)
+        new = [run for run in read if run.id not in seen]
         yield from (run for run in new if run.created != before or not last or run.id < last)
         if not new:
             return
         # What was enrolled at the very same moment may be on both sides of the border.
-        if portion[-1].created != before:
+        if read[-1].created != before:
             last = ""
-        before = portion[-1].created
-        seen = {run.id for run in portion if run.created == before}
+        before = read[-1].created
+        seen = {run.id for run in read if run.created == before}

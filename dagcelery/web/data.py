@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
+from dagcelery import collector
 from dagcelery.bounded import put
 from dagcelery.client import Client, Run, answers
 from dagcelery.client.history import history
@@ -92,7 +93,8 @@ class Data:
     # -- one run ----------------------------------------------------------------------------------
     def whole(self, run_id: str) -> Json:
         """All of a run that its page shows at first."""
-        told = answers.whole(self._client.control, run_id)
+        with collector.paused():
+            told = answers.whole(self._client.control, run_id)
         return told | {"now": time.time(), "links": self.links(run_id)}
 
     def node(self, run_id: str, address: str, first: int, limit: int, state: str | None) -> Json:
@@ -143,7 +145,9 @@ class Data:
     def links(self, run_id: str = "") -> Json:
         """Where else a run is seen; without one the templates, with {run} and {node}."""
         settings = self._client.settings
-        flower = f"{settings.flower_url.rstrip('/')}/tasks?search=kwargs:run={{run}}" if settings.flower_url else None
+        # Flower's page takes no search from its address, but a name, and looks for that: what follows it is a search.
+        query = "name={run}%20OR%20kwargs:run%3D{run}"
+        flower = f"{settings.flower_url.rstrip('/')}/tasks?{query}" if settings.flower_url else None
         templates = {"flower": flower, "trace": settings.trace_link or None, "log": settings.log_link or None}
         if not run_id:
             return templates

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
+from flower.utils.search import Or, Term, parse_query
 
 from dagcelery import AsPickle, dag, task
 from dagcelery.client.status import run_status
@@ -233,7 +235,9 @@ def test_links_lead_elsewhere_with_the_run_in_them() -> None:
     world = World(**settings)
     run_id = world.ended(doubled, xs=[1])
     links = page(world).get(f"/api/runs/{run_id}").json()["links"]
-    assert links["flower"] == f"https://flower.example.com/tasks?search=kwargs:run={run_id}"
+    assert links["flower"] == f"https://flower.example.com/tasks?name={run_id}%20OR%20kwargs:run%3D{run_id}"
+    searched = "name:" + unquote(links["flower"].partition("name=")[2])
+    assert parse_query(searched) == Or((Term("name", run_id), Term("kwargs", f"run={run_id}")))
     assert links["log"] == f"https://logs.example.com/?q={run_id}%20"
     assert page(world).get("/api/session").json()["log_link"] == settings["log_link"]
 
