@@ -139,15 +139,15 @@ def workers() -> Iterator[Cluster]:
 
 
 @contextmanager
-def serving(client: Client) -> Iterator[str]:
-    """Serve the page of a client, with actions, below a path of its own."""
+def serving(client: Client | None, **options: Any) -> Iterator[str]:
+    """Serve the page of a client below a path of its own."""
     from starlette.applications import Starlette
     from starlette.routing import Mount
 
     from dagcelery.web import app
 
     (port,) = free_ports(1)
-    mounted = Starlette(routes=[Mount("/runs", app(client, actions=True))])
+    mounted = Starlette(routes=[Mount("/runs", app(client, **options))])
     server = uvicorn.Server(
         uvicorn.Config(mounted, port=port, log_level="warning", ws="none", timeout_graceful_shutdown=1)
     )
@@ -162,8 +162,7 @@ def serving(client: Client) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def host(workers: Cluster) -> Iterator[str]:
-    assert workers.client is not None
-    with serving(workers.client) as address:
+    with serving(workers.client, actions=True) as address:
         yield address
 
 
@@ -253,7 +252,7 @@ def test_a_run_is_found_in_the_list_and_followed_to_its_end(page: Any, host: str
     (tmp_path / "1").touch()
     (tmp_path / "3").touch()
     see(page.locator(".run-head .state")).to_have_text("done")
-    see(page.get_by_role("region", name="The run").locator(".value")).to_have_text("6")
+    see(page.get_by_role("region", name="The run").get_by_text("6", exact=True)).to_be_visible()
     assert page.url.endswith(f"#/run/{run.id}")
 
 
@@ -289,6 +288,21 @@ def test_one_item_that_failed_is_executed_again(page: Any, host: str, see: Any, 
     see(panel.locator(".facts")).to_contain_text("done")
     assert run.result(SECONDS) > 0
     shot(page, "dark", "dark")
+
+
+def test_a_token_opens_the_page_and_leaves_the_address(browser: Any, workers: Cluster, see: Any) -> None:
+    token = "token-of-thirty-two-characters-or"
+    with serving(workers.client, token=token) as host:
+        page = browser.new_context().new_page()
+        page.goto(f"http://{host}/runs/#token={token}")
+        see(page.get_by_text("read only")).to_be_visible()
+        assert token not in page.url
+        page.context.clear_cookies()
+        page.reload()
+        page.get_by_label("Token").fill(token)
+        page.get_by_role("button", name="Open").click()
+        see(page.get_by_text("read only")).to_be_visible()
+        page.context.close()
 
 
 def test_what_comes_from_users_is_text(page: Any, host: str, see: Any) -> None:

@@ -34,10 +34,10 @@ function Refusal({ error }) {
   return html`<main class="page"><p class="refused" role="alert"><b>${error.type}</b> ${error.message}</p></main>`;
 }
 
-const { page: asked, name: which } = parsed(location.hash);
-if (asked === "run") ahead(run(which));
 const root = document.getElementById("app");
 root.replaceChildren();
+const { page: asked, name: which } = parsed(location.hash);
+if (asked === "run") ahead(run(which));
 
 // Whoever has no session shows the token, which stands in the address of the first visit and nowhere else.
 async function opened() {
@@ -49,7 +49,7 @@ async function opened() {
     if (error.status !== 401) throw error;
   }
   const { login } = await import("./login.js");
-  await login(document.body);
+  await login(root);
   return begin();
 }
 

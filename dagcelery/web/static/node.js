@@ -114,7 +114,7 @@ function Attempts({ attempts }) {
 
 function Values({ answer }) {
   const { inputs = [], result } = answer;
-  return html`<section class="values">${inputs.length > 0 && html`<h3>Inputs</h3><dl>${inputs.map(({ name, value }) => html`<div key=${name}><dt><code>${name}</code></dt><dd><${Value} value=${value} /></dd></div>`)}</dl>`}
+  return html`<section class="values">${inputs.length > 0 && html`<h3>Inputs</h3><dl class="facts">${inputs.map(({ name, value }) => html`<div key=${name}><dt><code>${name}</code></dt><dd><${Value} value=${value} /></dd></div>`)}</dl>`}
     ${result && html`<h3>Result</h3><${Value} value=${result} />`}</section>`;
 }
 

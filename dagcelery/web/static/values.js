@@ -3,6 +3,8 @@ import { html, useState } from "./vendor/htm-preact-standalone.module.js";
 import { bytes, count, plural } from "./format.js";
 import { nodeOf } from "./model.js";
 
+const SHORT = 48;
+
 function pretty(text) {
   try {
     const laid = JSON.stringify(JSON.parse(text), null, 2);
@@ -24,6 +26,7 @@ function Value({ value }) {
     const what = [value.type, value.size != null && bytes(value.size)].filter(Boolean).join(" · ");
     return html`<p class="opaque"><b>${value.kind}</b> ${what} <span class="muted">is not decoded here</span></p>`;
   }
+  if (value.text.length <= SHORT && !value.text.includes("\n")) return html`<code class="short">${value.text}</code>`;
   const isShort = value.size != null && value.size > value.text.length + 2;
   return html`<pre class="value" tabindex="0">${isExact(value.text) ? pretty(value.text) : value.text}</pre>
     ${isShort && html`<p class="muted">the first ${plural(value.text.length, "character")} of ${bytes(value.size)}</p>`}`;
