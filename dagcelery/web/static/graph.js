@@ -120,6 +120,9 @@ function GraphView({ model, open, setOpen, toggle, selected, choose, filter, now
     const node = chosen && drawn?.nodes.find((each) => each.place.address === chosen);
     if (node && port.view) port.show(node);
   }, [chosen, drawn]);
+  // A closed box stands for all that lies in it.
+  const isRelated = (each) => related.has(each.address) || each.children.some(isRelated);
+  const isDim = (each) => (filter ? !filter(each) && !(each.isBox && open.has(each.address)) : related ? !isRelated(each) : false);
   const isBig = drawn && drawn.nodes.length > MOST;
   const pick = (address) => port.wasDragged() || choose(address);
   const shared = { drawn, model, view: port.view, size, selected: chosen, related, filter, now };
@@ -130,11 +133,10 @@ function GraphView({ model, open, setOpen, toggle, selected, choose, filter, now
         <path d="M1 1l6 3-6 3z" /></marker></defs>
       <g transform=${`translate(${port.view.x} ${port.view.y}) scale(${port.view.k})`}>
         ${drawn.nodes.filter((node) => node.isOpen).map((node) => html`<${Node} key=${node.place.address} node=${node}
-          status=${node.place.status} isSelected=${node.place.address === chosen} isDim=${false} now=${now} choose=${pick} toggle=${toggle} />`)}
+          status=${node.place.status} isSelected=${node.place.address === chosen} isDim=${isDim(node.place)} now=${now} choose=${pick} toggle=${toggle} />`)}
         ${drawn.edges.map((edge) => html`<path key=${`${edge.from} ${edge.to}`} class=${edgeClass(edge, model, related, chosen)} d=${curve(edge.points)} marker-end="url(#arrow)" />`)}
         ${drawn.nodes.filter((node) => !node.isOpen).map((node) => html`<${Node} key=${node.place.address} node=${node}
-          status=${node.place.status} isSelected=${node.place.address === chosen} now=${now} choose=${pick} toggle=${toggle}
-          isDim=${filter ? !filter(node.place) : related ? !related.has(node.place.address) && ![...related].some((each) => each.startsWith(`${node.place.address}/`)) : false} />`)}
+          status=${node.place.status} isSelected=${node.place.address === chosen} now=${now} choose=${pick} toggle=${toggle} isDim=${isDim(node.place)} />`)}
       </g></svg>`}
     ${isBig && port.view && html`<${Canvas} ...${shared} choose=${pick} toggle=${toggle} />`}
     ${drawn && html`<${Tools} port=${port} open=${open} model=${model} setOpen=${setOpen} />`}

@@ -217,8 +217,12 @@ class RunModel {
 
   // All that leads to a place, and all that follows from it.
   related(address) {
-    const way = [];
-    for (let place = this.places.get(address); place; place = place.parent) way.push(place.address);
+    const way = [], inner = [this.places.get(address)];
+    for (let place = inner[0].parent; place; place = place.parent) way.push(place.address);
+    for (const place of inner) {
+      way.push(place.address);
+      inner.push(...place.children);
+    }
     const found = new Set(way);
     for (const ways of [this.before, this.after]) {
       const rest = [...way], seen = new Set(rest);

@@ -12,7 +12,7 @@ const PAGE = 100;
 function useDetails(id, address, state, key) {
   const [found, setFound] = useState({});
   const isSame = found.address === address && found.filter === state;
-  useOften(() => get(pathOf(id, { address, state, from: 0, limit: PAGE })), [id, address, state], key,
+  useOften(async () => (address ? get(pathOf(id, { address, state, from: 0, limit: PAGE })) : null), [id, address, state], key,
     (answer) => setFound({ address, filter: state, answer }),
     (error) => setFound((last) => ({ answer: last.address === address ? last.answer : null, address, filter: state, error })));
   return isSame ? found : { answer: found.address === address ? found.answer : null };
@@ -98,7 +98,7 @@ function Items({ id, address, answer, filter, setFilter, choose, selected }) {
   };
   return html`<section class="items"><h3>Items <span class="n">${count(all || total)}</span></h3>
     <div class="chips" role="group" aria-label="Items in a state">${chip("", all)}${NODE_STATES.filter((state) => states[state]).map((state) => chip(state, states[state]))}</div>
-    <${Rows} count=${isOffline ? Math.min(total, answer.items.length) : total} height=${26} label=${`Items of ${address}`} row=${row} class="item-rows" />
+    <${Rows} count=${isOffline ? Math.min(total, answer.items.length) : total} height=${26} label=${`Items of ${address}`} row=${row} class="item-rows" style=${{ height: `${Math.min(9, Math.max(1, total)) * 26 + 2}px` }} />
     ${isOffline && total > answer.items.length && html`<p class="muted">${count(total - answer.items.length)} more are not kept in this file.</p>`}
   </section>`;
 }
@@ -106,10 +106,10 @@ function Items({ id, address, answer, filter, setFilter, choose, selected }) {
 const reason = (error) => (error ? [error.type_name, error.message].filter(Boolean).join(": ") : "");
 
 function Attempts({ attempts }) {
-  return html`<section><h3>Attempts</h3><table class="attempts"><tbody>${attempts.map((attempt) => html`<tr key=${`${attempt.address} ${attempt.attempt} ${attempt.started}`} title=${attempt.worker}>
+  return html`<section><h3>Attempts</h3><table class="attempts"><tbody>${attempts.map((attempt) => html`<tr key=${`${attempt.address} ${attempt.attempt} ${attempt.started}`} title=${reason(attempt.error)}>
     <td><span class="with-icon"><${StateIcon} state=${attempt.state} size=${13} /> ${attempt.attempt}</span></td>
     <td><${Time} at=${attempt.started}>${moment(attempt.started)}<//></td><td class="n">${duration(attempt.seconds)}</td>
-    <td class="cut" title=${reason(attempt.error)}>${reason(attempt.error)}</td></tr>`)}</tbody></table></section>`;
+    <td class="muted cut" title=${attempt.worker}>${attempt.worker}</td></tr>`)}</tbody></table></section>`;
 }
 
 function Values({ answer }) {
@@ -129,10 +129,10 @@ function NodePanel({ id, model, selected, choose, now, acted, told }) {
   const place = model.place(selected), status = place.status, isItem = selected !== place.address;
   const key = [status.state, status.done, status.failed, status.retrying, status.running, status.skipped].join();
   useEffect(() => setFilter(""), [selected]);
-  const { answer, error } = useDetails(id, selected, filter, key);
+  const { answer, error } = useDetails(id, place.own ? selected : null, filter, key);
   useEffect(() => told(place.address, answer?.attempts ?? []), [answer]);
   const within = model.errors.filter((each) => (isItem ? each.address === selected || each.address.startsWith(`${selected}/`) : model.place(each.address) === place || model.place(each.address)?.address.startsWith(`${place.address}/`)));
-  const many = !isItem && (answer?.items?.length > 0 || Object.keys(answer?.states ?? {}).length > 0);
+  const many = !selected.endsWith("]") && (answer?.items?.length > 0 || Object.keys(answer?.states ?? {}).length > 0);
   const links = [["Trace", linked("trace", id, selected)], ["Log", linked("log", id, selected)]].filter(([, to]) => to);
   const attempts = answer?.attempts ?? [], around = selected.includes("[*]/") ? selected.slice(0, selected.indexOf("[*]/")) : null;
   return html`<section class="panel node-panel" aria-label=${`Node ${selected}`}>
@@ -143,7 +143,7 @@ function NodePanel({ id, model, selected, choose, now, acted, told }) {
       ${isItem && html`<button class="link" onClick=${() => choose(place.address)}>all of ${place.address}</button>`}
       <span class="grow" />
       ${links.map(([name, to]) => html`<a key=${name} class="button" href=${to} target="_blank" rel="noreferrer">${name}</a>`)}
-      <${Action} id=${id} action="retry" state=${model.run.state} address=${selected} done=${acted} />
+      ${place.own && html`<${Action} id=${id} action="retry" state=${model.run.state} address=${selected} done=${acted} />`}
       <button class="close" aria-label="Close" title="Close (Esc)" onClick=${() => choose("")}>✕</button>
     </header>
     <div class="columns">

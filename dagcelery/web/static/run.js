@@ -98,7 +98,7 @@ function Summary({ model, choose }) {
       <${StateIcon} state=${node.state} size=${13} /><button class="link address" onClick=${() => choose(node.name)}>${node.name}</button><span>${node.why}</span></li>`)}</ul></div>`}
     ${result && html`<div class="column"><h3>Result</h3><${Value} value=${result} /></div>`}
     ${Object.keys(run.params ?? {}).length > 0 && html`<div class="column"><h3>Parameters</h3><dl class="facts">${Object.entries(run.params).map(([name, text]) => html`<div key=${name}><dt><code>${name}</code></dt><dd><code>${text}</code></dd></div>`)}</dl></div>`}
-    ${code.length > 0 && html`<div class="column"><h3>Code</h3><dl class="facts even">${code.map(([name, text]) => html`<div key=${name}><dt><code>${name}</code></dt><dd><code title=${text.hash}>${text.hash.slice(0, 10)}</code>${text.python && html` <span class="muted">Python ${text.python}</span>`}</dd></div>`)}</dl></div>`}
+    ${code.length > 0 && html`<div class="column"><h3>Code</h3><dl class="facts even">${code.map(([name, text]) => html`<div key=${name}><dt><code>${name}</code></dt><dd><code title=${text.hash}>${text.hash.slice(0, 14)}</code>${text.python && html` <span class="muted">Python ${text.python}</span>`}</dd></div>`)}</dl></div>`}
     ${!errors.length && !waiting.length && !result && html`<p class="muted">Choose a node to see its items, attempts, values and log.</p>`}
   </div></section>`;
 }

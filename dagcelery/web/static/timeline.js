@@ -38,7 +38,7 @@ const tick = (seconds) => {
 // How many items of a mapped node ran at each moment: asked for when its node is chosen.
 function useDensity(model, place, id) {
   const [density, setDensity] = useState(null);
-  const wanted = !isOffline && place?.isMapped && place.isMany ? place.address : null;
+  const wanted = !isOffline && place?.isMapped && place.isMany && !place.address.includes("[*]") ? place.address : null;
   useOften(async () => (wanted ? get(`${pathOf(id)}/items?${query({ address: wanted, buckets: 120 })}`) : null), [id, wanted],
     place?.status.done, (found) => setDensity(found && { ...found, address: wanted }), () => setDensity(null)); // the bar alone says enough
   return density?.address === wanted ? density : null;
