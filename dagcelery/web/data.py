@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import asdict
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
 from dagcelery import collector
 from dagcelery.bounded import put
-from dagcelery.client import Client, Run
-from dagcelery.client.following import errors
+from dagcelery.client import Client, Run, answers
 from dagcelery.client.history import history
-from dagcelery.client.inspection import inspect, summary
+from dagcelery.client.inspection import density
 from dagcelery.client.listing import Wanted, page
 from dagcelery.client.run import summary as run_summary
-from dagcelery.client.shown_values import run_result
-from dagcelery.client.status import NodeStatus, RunStatus, news, run_status
-from dagcelery.client.structure import structure
-from dagcelery.client.tree import TreeNode
-from dagcelery.engine.run_control import RunControl
-from dagcelery.errors import DagceleryError, InvalidParameters, RunNotFound
-from dagcelery.settings import Settings
-from dagcelery.text import nearest, shown
+from dagcelery.client.status import RunStatus, news, run_status
+from dagcelery.errors import DagceleryError, RunNotFound
+from dagcelery.web.report import report
 
-_MOST_ERRORS: Final = 100
-_MOST_FUNCTIONS: Final = 200
 _LIVE_ROWS: Final = 20
 """Rows of a page of the list of which progress is counted: runs that are not over."""
 _PROGRESS_SECONDS: Final = 3.0
+_KEPT_SECONDS: Final = 3600.0
 _SHARE: Final = 20
 """How many times as long as it took to count a run its numbers are shown in lists."""
 _KEPT_ROWS: Final = 2_000
@@ -44,16 +37,6 @@ class Data:
         self._client = client
         self._rows: dict[tuple[str, int], tuple[float, Json]] = {}
         self._lock = threading.Lock()
-
-    @property
-    def control(self) -> RunControl:
-        """The client's access to runs."""
-        return self._client.control
-
-    @property
-    def settings(self) -> Settings:
-        """The client's."""
-        return self._client.settings
 
     def run(self, run_id: str) -> Run[Any]:
         """Return the handle of a run."""
@@ -93,6 +76,7 @@ class Data:
         if known is not None and now < until and known["over"] == record.is_over:
             return {name: known[name] for name in ("progress", "news")}
         about: Json = {"progress": None, "news": "", "over": record.is_over}
+        is_final = record.is_over
         try:
             if record.is_over:
                 about["news"] = news(self._client.control, record)
@@ -100,12 +84,32 @@ class Data:
                 status = run_status(self._client.control, record.id)
                 about |= {"progress": _progress(status), "news": status.news}
         except DagceleryError as error:  # it has expired, or no key here has signed it
-            about["news"] = str(error)
+            about["news"], is_final = str(error), False
         took = time.monotonic() - now
-        lasts = 3600.0 if record.is_over else max(_PROGRESS_SECONDS, _SHARE * took)
+        lasts = _KEPT_SECONDS if is_final else max(_PROGRESS_SECONDS, _SHARE * took)
         with self._lock:
             put(self._rows, key, (now + took + lasts, about), _KEPT_ROWS)
         return {name: about[name] for name in ("progress", "news")}
+
+    # -- one run ----------------------------------------------------------------------------------
+    def whole(self, run_id: str) -> Json:
+        """All of a run that its page shows at first."""
+        with collector.paused():
+            told = answers.whole(self._client.control, run_id)
+        return told | {"now": time.time(), "links": self.links(run_id)}
+
+    def node(self, run_id: str, address: str, first: int, limit: int, state: str | None) -> Json:
+        """A node or an item, with some of its items."""
+        return answers.node(self._client.control, run_id, address, first, limit, state) | {"log": []}
+
+    def report(self, run_id: str) -> str:
+        """The page of a run as one file."""
+        told = self.whole(run_id)
+        return report(told, dict(answers.kept_nodes(self._client.control, run_id, told)))
+
+    def density(self, run_id: str, address: str, buckets: int) -> Json:
+        """When the items of a node started and ended."""
+        return density(self._client.control, run_id, address, buckets).to_dict()
 
     # -- actions ----------------------------------------------------------------------------------
     def preview(self, run_id: str, action: str, address: str) -> Json:
@@ -136,65 +140,30 @@ class Data:
         """The time by this process's clock, against which a browser tells how long something takes."""
         return time.time()
 
-
-# -- one run ----------------------------------------------------------------------------------------
-def whole(control: RunControl, run_id: str) -> Json:
-    """All of a run that its page shows at first."""
-    with collector.paused():
-        status, view = run_status(control, run_id), control.view(run_id)
-        specs = [spec for spec in view.program.function_specs if spec.module][:_MOST_FUNCTIONS]
-        return {
-            **run_and_nodes(status),
-            "now": time.time(),
-            "graph": structure(control, run_id).to_dict(),
-            "errors": [asdict(failure) for failure in errors(control, run_id, most=_MOST_ERRORS)],
-            "code": {f"{spec.module}:{spec.qualname}": {"hash": spec.hash, "python": spec.python} for spec in specs},
-            "result": run_result(view).to_dict() if status.state == "done" else None,
-            "links": links(control.settings, run_id),
-        }
+    # -- links ------------------------------------------------------------------------------------
+    def links(self, run_id: str = "") -> Json:
+        """Where else a run is seen; without one the templates, with {run} and {node}."""
+        settings = self._client.settings
+        # Flower's page takes no search from its address, but a name, and looks for that: what follows it is a search.
+        query = "name={run}%20OR%20kwargs:run%3D{run}"
+        flower = f"{settings.flower_url.rstrip('/')}/tasks?{query}" if settings.flower_url else None
+        templates = {"flower": flower, "trace": settings.trace_link or None, "log": settings.log_link or None}
+        if not run_id:
+            return templates
+        filled = {"{run}": quote(run_id, safe=""), "{node}": ""}
+        return {name: link and _filled(link, filled) for name, link in templates.items()}
 
 
-def node(control: RunControl, run_id: str, address: str, first: int, limit: int, state: str | None) -> Json:
-    """A node or an item, with some of its items."""
-    if "[*]/" not in address:
-        return inspect(control, run_id, address, first, limit, state).to_dict() | {"log": []}
-    named = {node.name: node for node in run_status(control, run_id).nodes}
-    if address not in named:
-        remedy = nearest(address, named) or "give an address as status() shows it"
-        raise InvalidParameters(f"node {shown(address)}", "does not exist", remedy)
-    return summary(_as_tree(named[address]), address).to_dict() | {"log": []}
-
-
-def links(settings: Settings, run_id: str = "") -> Json:
-    """Where else a run is seen; without one the templates, with {run} and {node}."""
-    # Flower's page takes no search from its address, but a name, and looks for that: what follows it is a search.
-    query = "name={run}%20OR%20kwargs:run%3D{run}"
-    flower = f"{settings.flower_url.rstrip('/')}/tasks?{query}" if settings.flower_url else None
-    templates = {"flower": flower, "trace": settings.trace_link or None, "log": settings.log_link or None}
-    if not run_id:
-        return templates
-    return {
-        name: link and link.replace("{run}", quote(run_id, safe="")).replace("{node}", "")
-        for name, link in templates.items()
-    }
-
-
-def run_and_nodes(status: RunStatus) -> Json:
-    """A status as the page takes it, in two parts."""
-    told = status.to_dict()
-    nodes = told.pop("nodes")
-    return {"run": told | {"news": status.news}, "nodes": nodes}
+def _filled(template: str, places: Mapping[str, str]) -> str:
+    for place, text in places.items():
+        template = template.replace(place, text)
+    return template
 
 
 def _progress(status: RunStatus) -> Json:
     """Count pieces; a node of which it is not known how many it will have counts as one."""
     total = sum(1 if node.total is None else node.total for node in status.nodes)
     return {"done": sum(node.done + node.skipped for node in status.nodes), "total": total}
-
-
-def _as_tree(node: NodeStatus) -> TreeNode:
-    counts = ("total", "done", "running", "failed", "retrying", "skipped", "started", "ended", "pieces")
-    return TreeNode(node.name, node.state, **{name: getattr(node, name) for name in counts})
 
 
 def check_run_id(run_id: str) -> str:

@@ -17,11 +17,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from dagcelery.client import Client
+from dagcelery.client.answers import Json, run_and_nodes
 from dagcelery.client.following import statuses
 from dagcelery.client.status import RunStatus
 from dagcelery.client.structure import structure
 from dagcelery.errors import DagceleryError
-from dagcelery.web.data import Json, run_and_nodes
 
 _BEHIND: Final = 32
 """Changes that wait for a page that does not take them; then it gets the whole instead."""

@@ -16,13 +16,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dagcelery.client import Client, default_client
-from dagcelery.client.inspection import MOST_ITEMS, density
+from dagcelery.client.inspection import MOST_ITEMS
 from dagcelery.client.listing import Wanted
 from dagcelery.errors import (
     BadSignature,
@@ -39,7 +39,7 @@ from dagcelery.errors import (
 from dagcelery.settings import Settings
 from dagcelery.text import shown
 from dagcelery.web.access import ACTIONS, Access, Authorize, Refused, Token
-from dagcelery.web.data import Data, Json, check_run_id, links, node, whole
+from dagcelery.web.data import Data, Json, check_run_id
 from dagcelery.web.live import EventStream, Watchers
 
 STATIC: Final = Path(__file__).parent / "static"
@@ -172,7 +172,7 @@ class _Pages:
         reading: Mapping[str, Callable[[Data, Request], Json]] = {
             "/api/runs": _runs,
             "/api/dags/{name:path}": lambda data, request: data.dag(_checked("name", request.path_params["name"])),
-            "/api/runs/{run}": lambda data, request: whole(data.control, _run(request)),
+            "/api/runs/{run}": lambda data, request: data.whole(_run(request)),
             "/api/runs/{run}/node": _node,
             "/api/runs/{run}/items": _items,
         }
@@ -181,6 +181,7 @@ class _Pages:
             Route("/api/session", self._session),
             Route("/api/login", self._login, methods=["POST"]),
             *(Route(path, self._reading(read)) for path, read in reading.items()),
+            Route("/api/runs/{run}/report", self._report),
             Route("/api/runs/{run}/live", self._live),
             Route("/api/runs/{run}/{action}", self._act, methods=["POST"]),
             Mount("/static", _Static(directory=STATIC)),
@@ -202,7 +203,7 @@ class _Pages:
         await self._access.check(request, "read")
         csrf = self._access.csrf(request)
         data, _ = await run_in_threadpool(self._of_client)
-        templates = links(data.settings)
+        templates = data.links()
         about = {
             "title": self._title,
             "version": importlib.metadata.version("dagcelery"),
@@ -226,6 +227,12 @@ class _Pages:
         data, watchers = await run_in_threadpool(self._of_client)
         await run_in_threadpool(data.is_over, run_id)  # no run, no stream
         return EventStream(watchers, run_id, has_graph=request.query_params.get("graph") == "no")
+
+    async def _report(self, request: Request) -> Response:
+        await self._access.check(request, "read")
+        run_id = _run(request)
+        text = await run_in_threadpool(lambda: self._of_client()[0].report(run_id))
+        return HTMLResponse(text, headers={"Content-Disposition": f'attachment; filename="run-{run_id}.html"'})
 
     async def _act(self, request: Request) -> Response:
         action, run_id = request.path_params["action"], _run(request)
@@ -257,12 +264,12 @@ def _runs(data: Data, request: Request) -> Json:
 def _node(data: Data, request: Request) -> Json:
     first, limit = _number(request, "from", 0, 0, 10**12), _number(request, "limit", 100, 1, MOST_ITEMS)
     state = _checked("state", request.query_params.get("state", "")) or None
-    return node(data.control, _run(request), _address(request), first, limit, state)
+    return data.node(_run(request), _address(request), first, limit, state)
 
 
 def _items(data: Data, request: Request) -> Json:
     buckets = _number(request, "buckets", 200, 1, 1_000)
-    return density(data.control, _run(request), _address(request), buckets).to_dict()
+    return data.density(_run(request), _address(request), buckets)
 
 
 def _run(request: Request) -> str:

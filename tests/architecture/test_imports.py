@@ -43,15 +43,16 @@ LAW: dict[str, set[str]] = {
     "client": {"model", "planner", "payload", "engine", "worker", "settings", "store"},
     "doctor": {"client.reasons", "client.status", "hooks.smtp", "worker", "settings", "store"},
     # It reads runs through the client, as any user would.
-    "web": {"client", "settings", "engine.run_control"},
+    "web": {"client", "settings"},
     "local": {"settings", "client", "worker", "planner.plan", "model.options"},
 }
 # Single modules that see more than their room: one way to write DAGs also draws and starts them, and finds what it
-# needs for that late; beat looks for what has a schedule, in files too, and submits it.
+# needs for that late; beat looks for what has a schedule, in files too, and submits it; a run writes its page, late.
 WIDER: dict[str, set[str]] = {
     "frontends/stages": {"draw", "local"},
     "frontends/yaml": {"hooks"},
     "worker/beat": {"client", "model", "frontends.yaml"},
+    "client/run": {"web.report"},
 }
 LATE = ["frontends/stages"]
 ABOVE_ALL = {"__init__", "cli", "compat", "testing"}
