@@ -285,7 +285,7 @@ def test_one_item_that_failed_is_executed_again(page: Any, host: str, see: Any, 
     dialog.get_by_role("button", name="Execute again").click()
     see(page.locator(".run-head .state")).to_have_text("done")
     see(row(page, "when/otherwise")).to_have_attribute("aria-label", "when/otherwise, skipped, not taken")
-    see(panel.locator(".facts")).to_contain_text("done")
+    see(panel.locator(".narrow .facts")).to_contain_text("done")
     assert run.result(SECONDS) > 0
     shot(page, "dark", "dark")
 
