@@ -6,6 +6,7 @@
     ├── InvalidDag (ValueError)
     │   ├── InvalidDagType (TypeError)
     │   ├── InvalidConfig
+    │   ├── NotExportable
     │   └── CyclicDependency
     ├── InvalidParameters (ValueError)
     │   └── KeyReused
@@ -111,6 +112,10 @@ class CyclicDependency(_OfFacts, InvalidDag):
             "depend on each other in a cycle, so none of them could start",
             "remove one of these dependencies",
         )
+
+
+class NotExportable(InvalidDag):
+    """A DAG, or an option of it, cannot be said in the terms of the system that it is to be exported to."""
 
 
 @record

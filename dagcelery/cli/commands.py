@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar, get_args
 import click
 
 from dagcelery import client, draw
-from dagcelery.cli import page, runs, show, workers
+from dagcelery.cli import export, page, runs, show, workers
 from dagcelery.cli.runs import as_json, canvas_lines, run_to_its_end, running, to_json
 from dagcelery.cli.targets import (
     Target,
     add_option,
     chosen_name,
-    load,
+    given,
     parameters,
     plain,
     plan_of,
@@ -31,6 +31,7 @@ from dagcelery.cli.targets import (
     take_celerys,
 )
 from dagcelery.cli.which_run import full_id
+from dagcelery.client.located import TO_BE_RETRIED, Make, ToBeRetried
 from dagcelery.errors import DagceleryError
 from dagcelery.frontends import yaml
 from dagcelery.frontends.yaml import ConfiguredWorkflow
@@ -179,6 +180,46 @@ def located(command: C) -> C:
     return command
 
 
+def conducted(command: C) -> C:
+    """Give a command the options by which an orchestrator has it do a part of a run that it conducts."""
+    options = [
+        click.option(
+            "--from",
+            "values",
+            multiple=True,
+            callback=by_name,
+            metavar="NAME=FILE",
+            help="Read a value that inputs of the node are made of: NODE.OUTPUT, or a parameter of the DAG around it.",
+        ),
+        click.option(
+            "--item",
+            "items",
+            multiple=True,
+            callback=by_name,
+            metavar="NAME=FILE",
+            help="Read the element of such a list that belongs to the item that the node is run for.",
+        ),
+        click.option(
+            "--make",
+            type=click.Choice(get_args(Make)),
+            help="Do not run the node: write the values of its inputs or outputs, decide its condition, take the list "
+            "apart that it goes through, or write parameters of the whole DAG, which come as JSON.",
+        ),
+        click.option(
+            "--retries",
+            type=click.IntRange(0),
+            metavar="N",
+            help="Call the task once; N calls have failed before. Who calls it is to call it again.",
+        ),
+        click.option("--run", "run_id", default="", metavar="RUN", help="What current() tells as the run."),
+        click.option("--address", default="", metavar="ADDRESS", help="What current() tells as the address."),
+        click.option("--skip", is_flag=True, help="Write a failure that stands as an item that was left out."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def by_name(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
     """Read ``name=file`` pairs."""
     files: dict[str, str] = {}
@@ -256,26 +297,6 @@ def main() -> None:
     dag(prog_name="dagcelery")
 
 
-def given(command: C) -> C:
-    """Give a command a target and its parameters: the arguments `target` and `params`."""
-    options = [
-        click.argument("target", callback=load),
-        click.option(
-            "-p",
-            "pairs",
-            multiple=True,
-            metavar="NAME=VALUE",
-            help="A parameter, as JSON, or as plain text if the parameter is annotated as str.",
-        ),
-        click.option(
-            "--params", "file", type=click.File("r"), help="A JSON file with all parameters; - is standard input."
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 def submitting(command: C) -> C:
     """Add the options of a submission."""
     options = [
@@ -318,6 +339,7 @@ def run(
 @dag.command()
 @given
 @located
+@conducted
 def invoke(
     target: Target,
     pairs: tuple[str, ...],
@@ -325,19 +347,25 @@ def invoke(
     node_name: str,
     inputs: dict[str, str],
     outputs: dict[str, str],
+    **options: Any,
 ) -> None:
     """Run TARGET, or one node of it, in this process, without Celery and Redis, and print its result as JSON.
 
     With --output, nothing is printed, and each output is written to a file, serialized. An output that is made element
-    by element becomes a folder with one file per element, and partitions.json.
+    by element becomes a folder with one file per element, and partitions.json. With --retries, the exit code is 75 if
+    the task's policy has it called again.
     """
-    if not (node_name or inputs or outputs):
+    if not (node_name or inputs or outputs or options["make"]):
         click.echo(to_json(target.invoke(parameters(target, pairs, file))))
         return
     params = parameters(target.node(node_name), pairs, file)
-    result = client.invoke_with_locations(
-        target.found, params, node_name=node_name, inputs=inputs, outputs=outputs or None
-    )
+    try:
+        result = client.invoke_with_locations(
+            target.found, params, node_name=node_name, inputs=inputs, outputs=outputs or None, **options
+        )
+    except ToBeRetried as error:
+        click.echo(plain(f"{error}"), err=True)
+        raise click.exceptions.Exit(TO_BE_RETRIED) from error
     if not outputs:
         click.echo(to_json(result))
 
@@ -368,7 +396,8 @@ def plan(target: Target, pairs: tuple[str, ...], file: TextIO | None, as_json: b
     """
     node = target.dag(parameters(target, pairs, file))
     if as_json:
-        click.echo(encode_plan(plan_of(node)))
+        lines = encode_plan(plan_of(node)).decode().split("\n")
+        click.echo("[" + ",\n".join(lines) + "]")
     else:
         click.echo(plain("\n".join(canvas_lines(node))))
 
@@ -393,6 +422,8 @@ for verb in (
     runs.status,
     runs.watch,
     show.result,
+    show.logs,
+    show.trace,
     runs.cancel,
     runs.resume,
     show.delete,
@@ -411,6 +442,8 @@ dag.add_command(page.ui)
 dag.add_command(config)
 
 dag.add_command(schedules)
+
+dag.add_command(export.export)
 
 dag.add_command(doctor)
 

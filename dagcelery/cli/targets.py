@@ -7,10 +7,10 @@ obey, such as those for colours, are escaped in other people's text.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Final, TextIO, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar, Union, get_args, get_origin
 
 import click
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from dagcelery.planner.plan import Plan
+
+
+C = TypeVar("C", bound=Callable[..., Any])
 
 
 def plain(text: str) -> str:
@@ -161,9 +164,10 @@ def plan_of(node: client.Submittable) -> Plan:
 
 @dataclass(frozen=True)
 class Target:
-    """A DAG or a task as its module holds it: decorated, or declared."""
+    """A DAG or a task as its module holds it: decorated, or declared; `name` is the text that named it."""
 
     found: Buildable[..., Any] | DAG | Task
+    name: str = ""
 
     def submit(
         self,
@@ -220,7 +224,27 @@ def load(ctx: click.Context | None, param: click.Parameter | None, text: str) ->
         raise click.BadParameter(f"'{text}': {error}", ctx, param) from error
     if not isinstance(target, DAG | Task | Buildable):
         raise not_buildable(target, "is neither a DAG nor a task", "decorate it with @dag or @task", f"'{text}'")
-    return Target(target)
+    return Target(target, text)
+
+
+def given(command: C) -> C:
+    """Give a command a target and its parameters: the arguments `target` and `params`."""
+    options = [
+        click.argument("target", callback=load),
+        click.option(
+            "-p",
+            "pairs",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="A parameter, as JSON, or as plain text if the parameter is annotated as str.",
+        ),
+        click.option(
+            "--params", "file", type=click.File("r"), help="A JSON file with all parameters; - is standard input."
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def parameters(target: Target, pairs: Iterable[str], file: TextIO | None) -> dict[str, Any]:

@@ -2,13 +2,8 @@
 
 from dagcelery.client.files import OutputFile, PartitionedOutput
 from dagcelery.client.lifecycle import Submittable, dag_of, new_run, plan_of
-from dagcelery.client.local_runs import (
-    ReturnDeserializedOutputs,
-    StoreSerializedOutputsInPath,
-    found_at,
-    invoke,
-    invoke_with_locations,
-)
+from dagcelery.client.local_runs import ReturnDeserializedOutputs, StoreSerializedOutputsInPath, invoke
+from dagcelery.client.located import invoke_with_locations
 from dagcelery.client.run import (
     Client,
     Run,
@@ -22,6 +17,7 @@ from dagcelery.client.run import (
     set_default,
     submit,
 )
+from dagcelery.client.standalone import found_at
 
 __all__ = [
     "Client",

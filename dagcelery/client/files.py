@@ -22,9 +22,13 @@ from dagcelery.model import (
     Serializer,
 )
 from dagcelery.payload.codecs import Codec
+from dagcelery.skipped import Skipped
 from dagcelery.text import shown
 
 PARTITIONS: Final = "partitions.json"
+
+_SKIPPED: Final = b"\0dagcelery: skipped\n"
+"""What a file begins with in the place of a value that is not there, since its item was left out."""
 
 
 class OutputFile(NamedTuple):
@@ -50,17 +54,20 @@ class PartitionedOutput:
 
 
 def read(codec: Codec, location: Path, culprit: str) -> Any:
-    """Return the value of a file, or the list of a folder.
+    """Return the value of a file, or the list of a folder, which may hold lists itself.
 
     Raises InvalidLocation, DeserializationError.
     """
     if not location.is_dir():
         return _value(codec, location, culprit)
-    return [_value(codec, location / name, f"{culprit}[{at}]") for at, name in enumerate(_names(location, culprit))]
+    return [read(codec, location / name, f"{culprit}[{at}]") for at, name in enumerate(_names(location, culprit))]
 
 
 def _value(codec: Codec, file: Path, culprit: str) -> Any:
     with _naming_location(f"{culprit}: {file}", "read", "name a file that can be"), open(file, "rb") as reader:
+        if reader.read(len(_SKIPPED)) == _SKIPPED:
+            return Skipped.decode(reader.read())
+        reader.seek(0)
         return codec.read(reader, f"{culprit}, which is read from {file},")
 
 
@@ -96,10 +103,11 @@ def _numbered(names: Iterable[str], folder: Path, culprit: str) -> list[str]:
 
 
 def _is_number(entry: Path, culprit: str) -> bool:
-    if entry.is_file() and not entry.name.startswith(".") and not (entry.name.isascii() and entry.name.isdigit()):
+    is_number = entry.name.isascii() and entry.name.isdigit()
+    if entry.is_file() and not entry.name.startswith(".") and not is_number:
         remedy = f"call the files 0, 1, 2, or list their names in {PARTITIONS}"
         raise InvalidLocation(f"{culprit}: {entry}", "is not named by a number, so its place is unknown", remedy)
-    return entry.is_file() and not entry.name.startswith(".")
+    return is_number
 
 
 def _is_plain(name: object) -> bool:
@@ -148,6 +156,11 @@ class PendingOutputs:
             _write(codec, self._part(location), value, culprit)
         return OutputFile(str(location), codec.serializer)
 
+    def text(self, location: Path, text: str, culprit: str) -> None:
+        """Write a text to be moved to a location."""
+        with _naming_location(f"{culprit}: {location}", "written", "name another location"):
+            self._part(location).write_text(text)
+
     def folder(self, codec: Codec, location: Path, elements: Any, culprit: str) -> PartitionedOutput:
         """Write elements, one after the other, to be moved to a location."""
         if not isinstance(elements, Iterable):
@@ -194,6 +207,9 @@ class PendingOutputs:
 
 
 def _write(codec: Codec, file: Path, value: Any, culprit: str) -> None:
+    if type(value) is Skipped:
+        file.write_bytes(_SKIPPED + value.encode())
+        return
     with codec.stream(value, culprit) as made, open(file, "xb") as writer:
         shutil.copyfileobj(made, writer)
 

@@ -1,8 +1,7 @@
 """Runs in this process, on a store in memory. The workers' engine executes them: they differ in speed, not in meaning.
 
 Messages are a list, which a loop delivers one by one, so no depth is too deep. `invoke` makes such a run, with values
-or with serialized files. One node of a DAG, however deep it is nested, is run as a DAG of its own: its inputs are the
-parameters.
+or with serialized files.
 """
 
 from __future__ import annotations
@@ -13,42 +12,28 @@ import secrets
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dagcelery.client import following, lifecycle
-from dagcelery.client.files import OutputFile, PartitionedOutput, PendingOutputs, check_free, path_of, read
+from dagcelery.client.files import OutputFile, PartitionedOutput, PendingOutputs, check_free, path_of
 from dagcelery.client.lifecycle import Submittable, dag_of, plan_of, split_static
+from dagcelery.client.standalone import alone, is_partitioned
 from dagcelery.engine.hooks import Listener
 from dagcelery.engine.io import Reader
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import InvalidLocation, InvalidParameters
-from dagcelery.model import (
-    DAG,
-    DagOptions,
-    Each,
-    FromNodeOutput,
-    FromParam,
-    Literal,
-    Node,
-    Serializer,
-    Source,
-    Task,
-    fan_source,
-)
-from dagcelery.model.sources import reads
-from dagcelery.payload.codecs import AsJSON, AsPickle, Codec
+from dagcelery.model import DAG
+from dagcelery.payload.codecs import Codec
 from dagcelery.payload.signing import Keyring
-from dagcelery.planner.compile import as_dag, default_of
-from dagcelery.planner.pools import output_serializer
 from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
 from dagcelery.store.in_process import store_in_process
 from dagcelery.store.records import HOOK, ROOT, Claim, NewRun, ReadyStep, Response, RunState, Scope, TaskResult
-from dagcelery.text import choices, shown
+from dagcelery.text import shown
 from dagcelery.tracebacks import shortened
 from dagcelery.worker.process import CeleryProcess
 
@@ -85,11 +70,13 @@ class InMemoryBroker:
         """Return 1, for this process."""
         return 1
 
-    def deliver(self, engine: Engine) -> None:
-        """Deliver messages, and those that they cause, until there are none."""
+    def deliver(self, engine: Engine, *, is_patient: bool = True) -> None:
+        """Deliver messages, and those that they cause, until there are none, or none that is due already."""
         while self._waiting or self._later:
             if self._waiting:
                 engine.work(*self._waiting.popleft())
+            elif not is_patient:
+                return
             else:
                 due, run_id, queue = heapq.heappop(self._later)
                 time.sleep(max(0.0, due - time.monotonic()))
@@ -124,9 +111,10 @@ class FirstError(Listener):
 class LocalRun:
     """A run that has not begun; it is signed with a key of this process alone, so every codec is allowed."""
 
-    def __init__(self, node: Submittable, settings: Settings) -> None:
+    def __init__(self, node: Submittable, settings: Settings, *, is_patient: bool = True) -> None:
         from dagcelery.engine.worker_loop import Engine  # late: a process that submits to workers needs none
 
+        self._is_patient = is_patient
         self.first = FirstError()
         self._broker = InMemoryBroker()
         self.engine = Engine(
@@ -141,8 +129,15 @@ class LocalRun:
         self.plan = plan_of(node, queue="celery", settings=settings)
         self._view = self.engine.adopt(self.run_id, self.plan, is_alone=True)
 
-    def codec(self, number: int) -> Codec:
-        """Return a codec of the plan."""
+    def codec_of_output(self, name: str) -> Codec:
+        """Return the codec of an output."""
+        return self._codec(next(number for output, _, number in self.plan.bodies[0].outputs if output == name))
+
+    def codec_of_param(self, name: str) -> Codec:
+        """Return the codec of a parameter."""
+        return self._codec(next(param.codec for param in self.plan.bodies[0].params if param.name == name))
+
+    def _codec(self, number: int) -> Codec:
         return self._view.program.codec(number)
 
     def run(self, params: Mapping[str, object], static: Mapping[str, object] | None = None) -> None:
@@ -160,7 +155,16 @@ class LocalRun:
 
     def deliver(self) -> None:
         """Do what there are messages for."""
-        self._broker.deliver(self.engine)
+        self._broker.deliver(self.engine, is_patient=self._is_patient)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended; one that is not patient has not where an attempt is still to follow."""
+        return self._state().is_end
+
+    def errors(self) -> list[following.Failure]:
+        """Return all attempts that failed."""
+        return following.errors(self.engine, self.run_id)
 
     def result(self) -> Any:
         """Return or raise what came of it."""
@@ -185,105 +189,6 @@ class LocalRun:
     @cached_property
     def _reader(self) -> Reader:
         return Reader(self._view, Scope(ROOT))
-
-
-# -- one node of a DAG ----------------------------------------------------------------------------
-@dataclass(frozen=True)
-class EnclosingDag:
-    """The DAG that a node stands in: `around` is the DAG that it is a node of itself, if it is."""
-
-    dag: DAG
-    around: EnclosingDag | None = None
-
-    @property
-    def serializer(self) -> Serializer | None:
-        """The serializer of values that name none; None is the one of the settings."""
-        return self.dag.options.serializer or (self.around.serializer if self.around else None)
-
-
-def found_at(node: Node, address: str) -> tuple[Node, EnclosingDag | None]:
-    """Return the node that ``a.b`` names in a DAG, and the DAG that it is a node of.
-
-    Raises InvalidParameters.
-    """
-    place: EnclosingDag | None = None
-    names = address.split(".")
-    for depth, name in enumerate(names):
-        culprit = f"node '{address}'"
-        if isinstance(node, Task):
-            inside = f"'{'.'.join(names[:depth])}'" if depth else "this"
-            raise InvalidParameters(culprit, f"{inside} is a task, which has no nodes within", "name the task itself")
-        if name not in node.nodes:
-            inside = f"DAG '{'.'.join(names[:depth])}'" if depth else "this DAG"
-            raise InvalidParameters(culprit, f"{inside} has no node '{name}'", choices(name, node.nodes))
-        place, node = EnclosingDag(node, place), node.nodes[name]
-    return node, place
-
-
-def alone(node: Node, place: EnclosingDag | None) -> DAG:
-    """Return a DAG that does what a node does, once. What it is given is read as the node's writers write it.
-
-    A literal, or the default of an input, is the default of its parameter.
-    """
-    if place is None:
-        return node if isinstance(node, DAG) else as_dag(node)
-    inputs = {name: _parameter(source, name, place) for name, source in node.inputs.items()}
-    if isinstance(node, DAG):
-        options = DagOptions(serializer=node.options.serializer or place.serializer)
-        return DAG(node.nodes, inputs, node.outputs, name=node.name, options=options, returns=node.returns)
-    dag = as_dag(node)
-    options = DagOptions(serializer=place.serializer)
-    return DAG(dag.nodes, inputs, dag.outputs, name=dag.name, options=options)
-
-
-def is_partitioned(source: Source, dag: DAG) -> bool:
-    """Whether an output of a DAG is a list that is made, or taken, by element."""
-    if not isinstance(source, FromNodeOutput):
-        return False
-    node = dag.nodes[source.node]
-    if fan_source(node) is not None:
-        return True
-    if isinstance(node, Task):
-        return node.outputs[source.output].is_partitioned
-    return is_partitioned(node.outputs[source.output], node)
-
-
-def _parameter(source: Source, name: str, place: EnclosingDag) -> FromParam:
-    return FromParam(None, default_of(source), _serializer(source, name, place))
-
-
-def _serializer(source: Source, name: str, place: EnclosingDag) -> Serializer | None:
-    """Return how the value of an input is written in its DAG; None is as the settings say."""
-    match source:
-        case FromParam() | FromNodeOutput() if source.serializer is not None:
-            return source.serializer
-        case FromParam():
-            return _of_parameter(source.name or name, place)
-        case FromNodeOutput():
-            return _of_output(source, place)
-        case Each():
-            return _serializer(source.source, name, place)
-        case _:
-            # A serializer for one kind of object says nothing about what holds such objects.
-            parts = [_serializer(read, name, place) for read in reads(source)]
-            is_plain = all(part in (None, AsJSON(), place.serializer) for part in parts)
-            return place.serializer if is_plain else AsPickle()
-
-
-def _of_parameter(name: str, place: EnclosingDag) -> Serializer | None:
-    declared = place.dag.inputs.get(name)
-    if declared is None or isinstance(declared, Literal):
-        return place.serializer
-    if place.around is not None:
-        return _serializer(declared, name, place.around)
-    return getattr(declared, "serializer", None) or place.serializer
-
-
-def _of_output(source: FromNodeOutput, place: EnclosingDag) -> Serializer | None:
-    node = place.dag.nodes[source.node]
-    if isinstance(node, Task):
-        return output_serializer(node.outputs[source.output], node.options) or place.serializer
-    return _serializer(node.outputs[source.output], source.output, EnclosingDag(node, place))
 
 
 Stored = OutputFile | PartitionedOutput
@@ -330,92 +235,12 @@ def invoke(node: Submittable, params: Mapping[str, object] | None = None, output
     dag = alone(dag_of(node), None)
     local_run = LocalRun(dag, Settings.from_environment())
     if isinstance(outputs, StoreSerializedOutputsInPath):
-        return _stored(local_run, dag, params, _in_folder(dag, outputs.path))
+        targets = _in_folder(dag, outputs.path)
+        local_run.run(params)
+        return stored(local_run, dag, targets)
     local_run.run(params)
     local_run.raise_failure()
     return {name: local_run.output(name) for name in dag.outputs}
-
-
-def invoke_with_locations(
-    node: Submittable,
-    params: Mapping[str, object] | None = None,
-    *,
-    node_name: str = "",
-    inputs: Mapping[str, Location] | None = None,
-    outputs: Mapping[str, Location] | None = None,
-) -> Any:
-    """Run a DAG, or the node of it that ``a.b`` names, in this process, with inputs that are read from files.
-
-    With `outputs`, which must name all there are, these are written to files, all or none of them, and a mapping like
-    that of StoreSerializedOutputsInPath is returned; without, the value is. An input that is a folder is a list.
-
-    Raises InvalidParameters for unknown and missing names, InvalidLocation for what cannot be read or written,
-    DeserializationError, and what `invoke` raises.
-    """
-    node, params, _ = split_static(node, {} if params is None else params)
-    if not isinstance(node_name, str):
-        raise InvalidParameters(
-            f"node_name={shown(node_name)}", "is not a str", 'give names with dots between, such as "a.b"'
-        )
-    dag = alone(*found_at(dag_of(node), node_name)) if node_name else alone(dag_of(node), None)
-    local_run = LocalRun(dag, Settings.from_environment())
-    culprit = f"node '{node_name}'" if node_name else f"'{local_run.plan.name}'"
-    sources = _paths(inputs or {}, "input")
-    targets = None if outputs is None else _paths(outputs, "output")
-    _check_inputs(local_run, culprit, params, sources)
-    if targets is not None:
-        _check_outputs(dag, culprit, targets)
-    params = {**params, **_read(local_run, sources)}
-    if targets is not None:
-        return _stored(local_run, dag, params, targets)
-    local_run.run(params)
-    return local_run.result()
-
-
-def _paths(locations: object, kind: str) -> dict[str, Path]:
-    """Return the locations of inputs or outputs by name."""
-    if not isinstance(locations, Mapping):
-        remedy = "give a mapping of names to paths, such as {'x': 'x.json'}"
-        raise InvalidParameters(f"{kind}s={shown(locations)}", f"does not say where each {kind} is", remedy)
-    return {name: path_of(location, f"{kind} '{name}'") for name, location in locations.items()}
-
-
-def _check_names(kind: str, culprit: str, names: Iterable[str], expected: Iterable[str], missing: list[str]) -> None:
-    """Raise InvalidParameters for names that do not exist, and for those that are `missing`."""
-    for name in names:
-        if name not in expected:
-            problem, remedy = "does not exist", choices(name, expected)
-            raise InvalidParameters(f"{kind} '{name}' of {culprit}", problem, remedy)
-    if missing:
-        problem = f"missing {missing}; expected {list(expected)}, got {sorted(names)}"
-        remedy = f"name a file for each that has no default: --{kind} NAME=FILE"
-        raise InvalidParameters(f"{kind}s of {culprit}", problem, remedy)
-
-
-def _check_inputs(local_run: LocalRun, culprit: str, params: Mapping[str, object], sources: Mapping[str, Path]) -> None:
-    for name in sources:
-        if name in params:
-            problem = "is given twice, as a value and as a file"
-            raise InvalidParameters(f"input '{name}' of {culprit}", problem, "give one")
-    required = {param.name: param.required for param in local_run.plan.bodies[0].params}
-    missing = [name for name in required if required[name] and name not in sources and name not in params]
-    _check_names("input", culprit, sources, required, missing)
-
-
-def _check_outputs(dag: DAG, culprit: str, targets: Mapping[str, Path]) -> None:
-    _check_names("output", culprit, targets, dag.outputs, [name for name in dag.outputs if name not in targets])
-    taken: dict[str, str] = {}
-    for name, target in targets.items():
-        check_free(target, f"output '{name}'")
-        other = taken.setdefault(os.path.realpath(target), name)
-        if other != name:
-            problem = f"output '{other}' goes there too"
-            raise InvalidLocation(f"output '{name}': {target}", problem, "name another location")
-
-
-def _read(local_run: LocalRun, sources: Mapping[str, Path]) -> dict[str, Any]:
-    codecs = {param.name: local_run.codec(param.codec) for param in local_run.plan.bodies[0].params}
-    return {name: read(codecs[name], location, f"input '{name}'") for name, location in sources.items()}
 
 
 def _in_folder(dag: DAG, path: Location) -> dict[str, Path]:
@@ -432,19 +257,16 @@ def _in_folder(dag: DAG, path: Location) -> dict[str, Path]:
     return targets
 
 
-def _stored(
-    local_run: LocalRun, dag: DAG, params: Mapping[str, object], targets: Mapping[str, Path]
-) -> dict[str, Stored]:
-    local_run.run(params)
+def stored(local_run: LocalRun, dag: DAG, targets: Mapping[str, Path]) -> dict[str, Stored]:
+    """Write the outputs of a run that is over to files, all or none of them. Raises what has failed it."""
     local_run.raise_failure()
-    codecs = {name: local_run.codec(number) for name, _, number in local_run.plan.bodies[0].outputs}
-    stored: dict[str, Stored] = {}
+    files: dict[str, Stored] = {}
     with PendingOutputs() as pending:
         for name, target in targets.items():
-            culprit = f"output '{name}'"
+            culprit, codec = f"output '{name}'", local_run.codec_of_output(name)
             if is_partitioned(dag.outputs[name], dag):
-                stored[name] = pending.folder(codecs[name], target, local_run.output(name, lazy=True), culprit)
+                files[name] = pending.folder(codec, target, local_run.output(name, lazy=True), culprit)
             else:
-                stored[name] = pending.file(codecs[name], target, local_run.output(name), culprit)
+                files[name] = pending.file(codec, target, local_run.output(name), culprit)
         pending.commit()
-    return stored
+    return files

@@ -6,9 +6,7 @@ A name that begins with an ``a`` does the same without blocking the event loop.
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
-import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,11 +14,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast
 
-from dagcelery.client import following, lifecycle
+from dagcelery.client import following, lifecycle, timeline
 from dagcelery.client.arguments import check_deadline, check_key, check_number, check_text, check_wait
 from dagcelery.client.following import Failure, RunEvent
 from dagcelery.client.lifecycle import Submittable, dag_of, deadline_of, new_run, plan_of, split_static
 from dagcelery.client.listing import Wanted, listed, moment
+from dagcelery.client.logs import PieceLog, logs
 from dagcelery.client.node import Parameters, RunNode, parameters
 from dagcelery.client.preview import Preview, preview
 from dagcelery.client.status import RunStatus, as_html, run_status
@@ -164,6 +163,32 @@ class Run(Generic[R_co]):
         """`errors` without blocking the event loop."""
         return await asyncio.to_thread(self.errors)
 
+    def logs(self) -> list[PieceLog]:
+        """Return the last lines that pieces logged, the oldest first, as far as they are kept.
+
+        Of each attempt of a piece there are up to DAGCELERY_LOG_TAIL_LINES. Of attempts that failed the first 1,000 are
+        kept, of others the newest 1,000; a range of items that was committed together counts as one.
+        """
+        return logs(self._control, self.id)
+
+    async def alogs(self) -> list[PieceLog]:
+        """`logs` without blocking the event loop."""
+        return await asyncio.to_thread(self.logs)
+
+    def trace(self, path: str | None = None) -> dict[str, Any]:
+        """Return the run, over or not, as a trace, which ui.perfetto.dev and chrome://tracing open; write it to `path`.
+
+        It has a track for each process and a slice for each piece, arrows from what a piece waited for, and no value.
+        """
+        made = timeline.trace(self._control, self.id)
+        if path is not None:
+            timeline.write(made, path)
+        return made
+
+    async def atrace(self, path: str | None = None) -> dict[str, Any]:
+        """`trace` without blocking the event loop."""
+        return await asyncio.to_thread(self.trace, path)
+
     # -- its end ----------------------------------------------------------------------------------
     def wait(self, timeout: float | None = None) -> RunState:
         """Wait up to `timeout` seconds (None: for ever) until the run is over; return its state then, over or not."""
@@ -269,19 +294,16 @@ class Run(Generic[R_co]):
         """`delete` without blocking the event loop."""
         await asyncio.to_thread(self.delete)
 
-    def to_html(self, path: str | os.PathLike[str]) -> Path:
-        """Write the run's page as it is now into one file, to keep or to attach: it needs no server and no network.
+    def to_html(self, path: str | Path) -> Path:
+        """Write the run's page as it is now into one file, which needs no server and no network.
 
-        Of up to 150 nodes and items, failed ones first, it has inputs, results and attempts, as far as they are JSON;
-        of runs of many thousand nodes fewer.
+        It has the inputs, results and attempts of up to 150 nodes and items, failed ones first; of large runs of fewer.
         """
         from dagcelery.client import answers  # late: few processes make pages
-        from dagcelery.web.report import report, write
 
-        told = answers.whole(self._control, self.id) | {"now": time.time()}
-        return write(report(told, dict(answers.kept_nodes(self._control, self.id, told))), path)
+        return answers.save(self._control, self.id, path)
 
-    async def ato_html(self, path: str | os.PathLike[str]) -> Path:
+    async def ato_html(self, path: str | Path) -> Path:
         """`to_html` without blocking the event loop."""
         return await asyncio.to_thread(self.to_html, path)
 
@@ -316,8 +338,7 @@ class Run(Generic[R_co]):
 class RunSummary:
     """A run in a list of runs: what it is, and when it got there, in seconds since the epoch, None: not yet.
 
-    It took `seconds`, without the times between an end and a `resume`. `params` are its parameters as texts, shortened
-    and with secrets masked.
+    It took `seconds`, without the times between an end and a `resume`. `params` are shortened, with secrets masked.
     """
 
     id: str

@@ -19,7 +19,7 @@ MOST_INPUTS, MOST_SUCCESSORS, MOST_NEEDED = 16, 16, 16
 """Values that travel with a claim; successors of a step that comes in a batch with others; how many steps one may need
 to be executed right behind them."""
 
-_ALONE: Final = frozenset({"tainted", "timeout", "start_within", "max_concurrent", "dynamic"})
+_ALONE: Final = frozenset({"tainted", "timeout", "start_within", "max_concurrent"})
 """Options of a step that is never claimed in a batch: others shall not wait for it, nor it for others."""
 
 

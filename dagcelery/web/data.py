@@ -17,7 +17,6 @@ from dagcelery.client.listing import Wanted, page
 from dagcelery.client.run import summary as run_summary
 from dagcelery.client.status import RunStatus, news, run_status
 from dagcelery.errors import DagceleryError, RunNotFound
-from dagcelery.web.report import report
 
 _LIVE_ROWS: Final = 20
 """Rows of a page of the list of which progress is counted: runs that are not over."""
@@ -100,12 +99,15 @@ class Data:
 
     def node(self, run_id: str, address: str, first: int, limit: int, state: str | None) -> Json:
         """A node or an item, with some of its items."""
-        return answers.node(self._client.control, run_id, address, first, limit, state) | {"log": []}
+        return answers.node(self._client.control, run_id, address, first, limit, state)
 
     def report(self, run_id: str) -> str:
         """The page of a run as one file."""
-        told = self.whole(run_id)
-        return report(told, dict(answers.kept_nodes(self._client.control, run_id, told)))
+        return answers.report(self._client.control, run_id, self.links(run_id))
+
+    def trace(self, run_id: str) -> Json:
+        """A run as a trace."""
+        return self.run(run_id).trace()
 
     def density(self, run_id: str, address: str, buckets: int) -> Json:
         """When the items of a node started and ended."""

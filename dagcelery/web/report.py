@@ -10,12 +10,8 @@ import base64
 import hashlib
 import importlib.metadata
 import json
-import os
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from html import escape
-from pathlib import Path
 from typing import Any, Final
 
 from dagcelery.web.bundle import bundled, style
@@ -58,19 +54,3 @@ def report(whole: Mapping[str, Any], nodes: Mapping[str, Any]) -> str:
 def _hash(text: str) -> str:
     """Return what a policy calls a text that may stand in the page."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def write(text: str, path: str | os.PathLike[str]) -> Path:
-    """Write a page into a file, as a whole or not at all."""
-    target = Path(path)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=target.parent, delete=False) as part:
-        try:
-            part.write(text)
-            part.close()
-            os.chmod(part.name, 0o644)
-            os.replace(part.name, target)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(part.name)
-            raise
-    return target

@@ -41,6 +41,7 @@ LAW: dict[str, set[str]] = {
     "worker": {"engine", "planner", "payload", "store", "settings"},
     # Not frontends: it takes whatever is Buildable.
     "client": {"model", "planner", "payload", "engine", "worker", "settings", "store"},
+    "export": {"model", "planner", "payload", "client", "settings"},
     "doctor": {"client.reasons", "client.status", "hooks.smtp", "worker", "settings", "store"},
     # It reads runs through the client, as any user would.
     "web": {"client", "settings"},
@@ -52,7 +53,7 @@ WIDER: dict[str, set[str]] = {
     "frontends/stages": {"draw", "local"},
     "frontends/yaml": {"hooks"},
     "worker/beat": {"client", "model", "frontends.yaml"},
-    "client/run": {"web.report"},
+    "client/answers": {"web.report"},
 }
 LATE = ["frontends/stages"]
 ABOVE_ALL = {"__init__", "cli", "compat", "testing"}
@@ -74,7 +75,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "pandas": {"payload/formats/arrow"},
     "click": {"cli", "compat/dagorama/cli", "compat/dagorama/hot_reload"},
     "rich": {"cli"},
-    "yaml": {"frontends/yaml", "compat/dagmate/core"},
+    "yaml": {"frontends/yaml", "cli/export", "compat/dagmate/core"},
     "fsspec": {"payload/spill"},
     "pytest": {"testing"},
     "watchfiles": {"cli/workers"},

@@ -15,6 +15,7 @@ EXAMPLES = [
     errors.InvalidDag("node 'a'", "reads output 'x' of 'b', which has none", "read one of: y"),
     errors.InvalidDagType("node 'a'", "is of type int", "give a Task or a DAG"),
     errors.InvalidConfig("config.yml", 7, "workflows[0].name", "is a list", "write a text"),
+    errors.NotExportable("node 'a'", "makes its nodes while it runs", "export a DAG without it"),
     errors.CyclicDependency(["a", "b"]),
     errors.InvalidParameters("parameter 'n'", "is missing", "give one"),
     errors.KeyReused("order-42", "r1", "shop:order"),

@@ -13,6 +13,7 @@ _MODULES: Final = {
     "dsl": "build dsl node_output_serializer",
     "input": "empty_default_value from_node_output from_param protocol validators",
     "output": "from_key from_property from_return_value protocol validators",
+    "runtime.argo": "cron cron_workflow_spec extra_spec_options metadata v1alpha1 workflow workflow_spec",
     "runtime.cli": "cli invoke_with_locations locations:runtime.locations nested_nodes:runtime.locations",
     "runtime.local": "dag:runtime.execution invoke output:runtime.outputs task:runtime.execution types:runtime.outputs",
     "serializer": "as_json as_pickle errors protocol",

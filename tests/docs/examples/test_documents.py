@@ -39,7 +39,7 @@ DOCUMENTS = [
     ROOT / name
     for name in (
         *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"),
-        *("docs/bodies.md", "docs/glossary.md", "docs/page.md", "docs/security.md"),
+        *("docs/argo.md", "docs/bodies.md", "docs/glossary.md", "docs/page.md", "docs/security.md"),
     )
 ]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
