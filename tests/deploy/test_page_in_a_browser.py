@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
@@ -84,6 +85,7 @@ def clean(store: int, pace: float) -> int:
 @task(retry=Retry(max_attempts=2, wait=0.01))
 def fit(store: int, folder: str, pace: float) -> int:
     takes(pace * (2 + store % 5))
+    logging.getLogger("shop").warning("18,402 rows of store %d", store)
     if store == 3 and not Path(folder, "values").exists():
         raise ValueError(f"3 of 18,402 rows of store {store} have no basket value")
     return store
@@ -290,6 +292,7 @@ def test_one_item_that_failed_is_executed_again(page: Any, host: str, see: Any, 
     panel = page.locator(".node-panel")
     see(panel.locator(".traceback")).to_contain_text('raise ValueError(f"3 of 18,402 rows')
     see(row(page, "forecast[*]/fit")).to_have_attribute("aria-selected", "true")
+    see(panel.locator(".log pre")).to_contain_text("WARNING shop: 18,402 rows of store 3")
     shot(page, "failed")
     (tmp_path / "values").touch()
     panel.get_by_role("button", name="Retry from here").click()

@@ -114,7 +114,7 @@ function GraphView({ model, open, setOpen, toggle, selected, choose, filter, now
   const box = useRef(), size = useSize(box);
   const drawn = useMemo(() => (size.width ? picture(model, open, size) : null), [model, model.shape, open, size.width > 0]);
   const place = model.place(selected), chosen = place?.address ?? null;
-  const port = useViewport(box, drawn, size, drawn && focus(drawn, chosen), isPlan ? 0.55 : 0.76);
+  const port = useViewport(box, drawn, size, drawn && focus(drawn, chosen), isPlan ? 0.5 : 0.76);
   const related = useMemo(() => (chosen ? model.related(chosen) : null), [model, model.shape, chosen]);
   useEffect(() => {
     const node = chosen && drawn?.nodes.find((each) => each.place.address === chosen);

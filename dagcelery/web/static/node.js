@@ -2,7 +2,7 @@
 import { html, useEffect, useRef, useState } from "./vendor/htm-preact-standalone.module.js";
 import { Action } from "./actions.js";
 import { get, isOffline, linked, node as pathOf } from "./api.js";
-import { NODE_STATES, StateBar, StateIcon, Time, count, duration, moment, percent, word } from "./format.js";
+import { NODE_STATES, StateBar, StateIcon, Time, clock, count, duration, moment, percent, word } from "./format.js";
 import { Rows, useOften } from "./hooks.js";
 import { Copy, Errors, Value } from "./values.js";
 
@@ -118,10 +118,18 @@ function Values({ answer }) {
     ${result && html`<h3>Result</h3><${Value} value=${result} />`}</section>`;
 }
 
+const STAMPED = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z) (.*)$/s;
+
+// A line begins with its time, by the worker's clock; those without one belong to the line before.
+function Line({ line }) {
+  const [, at, fraction = "", text] = STAMPED.exec(line) ?? [];
+  return html`<div class="logged">${at ? html`<span class="muted" title=${at}>${clock(Date.parse(at) / 1000, 3)}${fraction}</span> ${text}` : line}</div>`;
+}
+
 function Log({ lines }) {
   const box = useRef();
   useEffect(() => void (box.current.scrollTop = box.current.scrollHeight), [lines]);
-  return html`<section class="log"><h3>Log</h3><pre ref=${box} tabindex="0">${lines.map((line) => (typeof line === "string" ? line : line.text ?? JSON.stringify(line))).join("\n")}</pre></section>`;
+  return html`<section class="log"><h3>Log</h3><pre ref=${box} tabindex="0">${lines.map((line, index) => html`<${Line} key=${index} line=${line} />`)}</pre></section>`;
 }
 
 function NodePanel({ id, model, selected, choose, now, acted, told }) {

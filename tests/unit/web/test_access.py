@@ -29,7 +29,8 @@ def world() -> World:
     return World()
 
 
-READS = ["api/session", "api/runs", "api/dags/x", f"api/runs/{'0' * 32}", f"api/runs/{'0' * 32}/live"]
+OF_A_RUN = ["", "/node", "/items", "/live", "/trace", "/report"]
+READS = ["api/session", "api/runs", "api/dags/x", *(f"api/runs/{'0' * 32}{path}" for path in OF_A_RUN)]
 
 
 @pytest.mark.parametrize("path", READS)

@@ -182,7 +182,9 @@ def test_what_is_sensitive_is_nowhere_on_the_page(world: World) -> None:
     names = ["opened_with", "asked", "per_user", "per_user[0]", "per_user[0]/opened_with", "per_user[*]/opened_with"]
     told = [browser.get(f"/api/runs/{run_id}/node", params={"address": name}) for name in names]
     assert [answer.status_code for answer in told] == [200] * len(names)
-    pages = [*told, browser.get(f"/api/runs/{run_id}"), browser.get("/api/runs"), browser.get("/api/dags/x")]
+    pages = [*told, browser.get("/api/runs"), browser.get("/api/dags/x")]
+    pages += [browser.get(f"/api/runs/{run_id}{path}") for path in ("", "/trace", "/report")]
+    assert [answer.status_code for answer in pages] == [200] * len(pages)
     assert not [answer.url for answer in pages if "sesame" in answer.text]
     assert told[0].json()["inputs"][0]["value"]["text"] == '"root"'
 
