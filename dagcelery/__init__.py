@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dagcelery.client import submit as submit
     from dagcelery.client.activity import RunningPiece as RunningPiece
     from dagcelery.client.following import RunEvent as RunEvent
+    from dagcelery.client.logs import PieceLog as PieceLog
     from dagcelery.client.node import RunNode as RunNode
     from dagcelery.client.preview import Preview as Preview
     from dagcelery.client.status import NodeStatus as NodeStatus
@@ -96,6 +97,7 @@ _HOMES = {
     "payload.formats.message_pack": "AsMessagePack",
     "skipped": "Skipped",
     "client.following": "RunEvent",
+    "client.logs": "PieceLog",
     "client.node": "RunNode",
     "engine.hooks": "Notice",
     "engine.pieces": "Piece PieceFilter current",

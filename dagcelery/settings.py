@@ -137,6 +137,10 @@ _count: Final = _positive(int)
 _duration: Final = _positive(int, float)
 
 
+def _count_or_none(value: object) -> Flaw:
+    return None if value == 0 and type(value) is int else _count(value)
+
+
 def _setting(default: Any, check: Callable[[Any], Flaw], meaning: str, *, is_secret: bool = False) -> Any:
     return field(default=default, repr=not is_secret, metadata={"check": check, "meaning": meaning})
 
@@ -224,6 +228,11 @@ class Settings:
     )
     log_level: str = _setting(
         "INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "the level of dagcelery's own log lines"
+    )
+    log_tail_lines: int = _setting(
+        50,
+        _count_or_none,
+        "how many of the last lines that a piece logs are kept [with its run](#what-pieces-log); 0: none",
     )
 
     def __post_init__(self) -> None:

@@ -393,6 +393,8 @@ for verb in (
     runs.status,
     runs.watch,
     show.result,
+    show.logs,
+    show.trace,
     runs.cancel,
     runs.resume,
     show.delete,

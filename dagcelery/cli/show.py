@@ -1,9 +1,10 @@
-"""What a run is and what it gave back, from the command line; and to delete runs: show, result, delete."""
+"""What a run is, did and gave back, from the command line; and to delete runs: show, result, logs, trace, delete."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import IO, Any
 
 import click
@@ -68,6 +69,36 @@ def _lines(about: dict[str, Any]) -> Iterator[tuple[str, str]]:
         for piece in pieces:
             again = f", attempt {piece['attempt']}" if piece["attempt"] > 1 else ""
             yield "worker", f"{worker}: {piece['address']} since {moment(piece['started'])}{again}"
+
+
+@click.command()
+@about_run
+@click.argument("node", metavar="[NODE]", required=False)
+@as_json
+def logs(run_id: str, node: str | None, as_json: bool) -> None:
+    """Print the last lines that the pieces of RUN logged, or NODE of it: a node, an item, a node within."""
+    run = client.Run[Any](run_id)
+    kept = run.logs() if node is None else run.node(node).logs()
+    if as_json:
+        click.echo(to_json([asdict(each) for each in kept]))
+        return
+    for each in kept:
+        click.echo(plain(f"{each.address} attempt {each.attempt}:"))
+        for line in each.lines:
+            click.echo(plain(f"  {line}"))
+
+
+@click.command()
+@about_run
+@click.option("-o", "--output", "file", metavar="FILE", help="Write to a new file.")
+def trace(run_id: str, file: str | None) -> None:
+    """Print RUN as a trace, for ui.perfetto.dev and chrome://tracing: who executed what, when, and after what."""
+    made = to_json(client.Run[Any](run_id).trace())
+    if file is None:
+        click.echo(made)
+        return
+    with _new(file) as output:
+        output.write(f"{made}\n".encode())
 
 
 @click.command()

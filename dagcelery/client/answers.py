@@ -9,12 +9,13 @@ from typing import Any, Final
 
 from dagcelery.client.following import errors
 from dagcelery.client.inspection import inspect, summary
+from dagcelery.client.node import Look
 from dagcelery.client.shown_values import run_result
 from dagcelery.client.status import NodeStatus, RunStatus, run_status
 from dagcelery.client.structure import structure
 from dagcelery.client.tree import TreeNode
 from dagcelery.engine.run_control import RunControl
-from dagcelery.errors import DagceleryError, InvalidParameters
+from dagcelery.errors import BadSignature, DagceleryError, InvalidParameters
 from dagcelery.text import nearest, shown
 
 _MOST_ERRORS: Final = 100
@@ -23,6 +24,8 @@ _KEPT_NODES: Final = 150
 _KEPT_EFFORT: Final = 200_000
 """What is kept of a node costs what the run is made of, so of large runs fewer are."""
 _KEPT_ITEMS: Final = 500
+_MOST_LOGS: Final = 100
+_MOST_LINES: Final = 500
 
 Json = dict[str, Any]
 
@@ -52,13 +55,24 @@ def run_and_nodes(status: RunStatus) -> Json:
 def node(control: RunControl, run_id: str, address: str, first: int, limit: int, state: str | None) -> Json:
     """Return a node or an item, with some of its items. Raises RunNotFound, InvalidParameters."""
     if "[*]/" not in address:
-        return inspect(control, run_id, address, first, limit, state).to_dict()
+        return inspect(control, run_id, address, first, limit, state).to_dict() | {
+            "log": _log(control, run_id, address)
+        }
     status = run_status(control, run_id)
     named = {node.name: node for node in status.nodes}
     if address not in named:
         remedy = nearest(address, named) or "give an address as status() shows it"
         raise InvalidParameters(f"node {shown(address)}", "does not exist", remedy)
-    return summary(_as_tree(named[address]), address).to_dict()
+    return summary(_as_tree(named[address]), address).to_dict() | {"log": []}
+
+
+def _log(control: RunControl, run_id: str, address: str) -> list[str]:
+    """Return the last lines that a place logged, all pieces together."""
+    try:
+        kept = Look(control, run_id, address).logs()
+    except BadSignature:  # no key here has signed them
+        return []
+    return [line for each in kept[-_MOST_LOGS:] for line in each.lines][-_MOST_LINES:]
 
 
 def _as_tree(node: NodeStatus) -> TreeNode:

@@ -287,7 +287,7 @@ class Feed:
         self.is_over = record.is_over and not page
         events, ended = list[RunEvent](), set[tuple[str, int, int]]()
         for event in page:
-            run_event = self._run_event(event)
+            run_event = self.run_event(event)
             if self._starts and event.piece and self._is_unseen(event, ended):
                 at = self.position or "0-0"
                 events.append(replace(run_event, position=at, kind="started", at=run_event.started, seconds=0.0))
@@ -338,9 +338,10 @@ class Feed:
         piece = PieceId(spot.scope, spot.step, spot.lo).name
         body = self._body(spot.scope)
         event = Event(self.position or "0-0", "started", piece, body, spot.hi, spot.attempt, spot.at, 0.0, spot.owner)
-        return replace(self._run_event(event), at=spot.at)
+        return replace(self.run_event(event), at=spot.at)
 
-    def _run_event(self, event: Event) -> RunEvent:
+    def run_event(self, event: Event) -> RunEvent:
+        """Return an event as people are told of it."""
         at = int(event.id.partition("-")[0]) / 1000 or event.started
         if not event.piece:
             if event.kind in TERMINAL:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from dagcelery.client import following
 from dagcelery.client.activity import WORDS, activities, alive, running_pieces
 from dagcelery.client.following import Failure
+from dagcelery.client.logs import PieceLog, logs
 from dagcelery.client.places import BranchNotTaken, NotThere, find_place
 from dagcelery.client.shaped import LISTED, Shaped, only_parts, path_text
 from dagcelery.client.status import state_of
@@ -86,6 +87,22 @@ class RunNode:
     async def aerrors(self) -> list[Failure]:
         """`errors` without blocking the event loop."""
         return await asyncio.to_thread(self.errors)
+
+    def logs(self) -> list[PieceLog]:
+        """Return the last lines of each attempt that it logged, and what it consists of, as `Run.logs` does."""
+        return Look(self._control(), self.run_id, self.address).logs()
+
+    async def alogs(self) -> list[PieceLog]:
+        """`logs` without blocking the event loop."""
+        return await asyncio.to_thread(self.logs)
+
+    def log(self) -> list[str]:
+        """Return these lines, of all attempts and pieces, the oldest first."""
+        return [line for each in self.logs() for line in each.lines]
+
+    async def alog(self) -> list[str]:
+        """`log` without blocking the event loop."""
+        return await asyncio.to_thread(self.log)
 
     def __repr__(self) -> str:
         return f"RunNode({self.run_id!r}, {self.address!r})"
@@ -355,6 +372,14 @@ class Look:
         except NotThere:
             return []
         return following.errors(self._control, self.view.run_id, lambda piece: self._is_within(piece, spot), most)
+
+    def logs(self) -> list[PieceLog]:
+        """Return what this place logged last."""
+        try:
+            spot, _ = self.found()
+        except NotThere:
+            return []
+        return logs(self._control, self.view.run_id, lambda piece: self._is_within(piece, spot))
 
     def _is_within(self, piece: PieceId, place: Spot) -> bool:
         """Return whether a piece belongs to a place, in a scope however deep below it."""

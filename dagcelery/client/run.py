@@ -16,11 +16,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast
 
-from dagcelery.client import following, lifecycle
+from dagcelery.client import following, lifecycle, timeline
 from dagcelery.client.arguments import check_deadline, check_key, check_number, check_text, check_wait
 from dagcelery.client.following import Failure, RunEvent
 from dagcelery.client.lifecycle import Submittable, dag_of, deadline_of, new_run, plan_of, split_static
 from dagcelery.client.listing import Wanted, listed, moment
+from dagcelery.client.logs import PieceLog, logs
 from dagcelery.client.node import Parameters, RunNode, parameters
 from dagcelery.client.preview import Preview, preview
 from dagcelery.client.status import RunStatus, as_html, run_status
@@ -164,6 +165,29 @@ class Run(Generic[R_co]):
         """`errors` without blocking the event loop."""
         return await asyncio.to_thread(self.errors)
 
+    def logs(self) -> list[PieceLog]:
+        """Return the last lines that pieces logged, the oldest first, as far as they are kept.
+
+        Of each attempt of a piece there are up to DAGCELERY_LOG_TAIL_LINES. Of attempts that failed the first 1,000 are
+        kept, of others the newest 1,000; a range of items that was committed together counts as one.
+        """
+        return logs(self._control, self.id)
+
+    async def alogs(self) -> list[PieceLog]:
+        """`logs` without blocking the event loop."""
+        return await asyncio.to_thread(self.logs)
+
+    def trace(self, path: str | None = None) -> dict[str, Any]:
+        """Return the run, over or not, as a trace, for ui.perfetto.dev and chrome://tracing; write it to `path`."""
+        made = timeline.trace(self._control, self.id)
+        if path is not None:
+            timeline.write(made, path)
+        return made
+
+    async def atrace(self, path: str | None = None) -> dict[str, Any]:
+        """`trace` without blocking the event loop."""
+        return await asyncio.to_thread(self.trace, path)
+
     # -- its end ----------------------------------------------------------------------------------
     def wait(self, timeout: float | None = None) -> RunState:
         """Wait up to `timeout` seconds (None: for ever) until the run is over; return its state then, over or not."""
@@ -242,10 +266,7 @@ class Run(Generic[R_co]):
         return await asyncio.to_thread(self.retry_from, address, deadline=deadline, allow_code_change=allow_code_change)
 
     def preview(self, action: Literal["cancel", "resume", "retry", "delete"], address: str = "") -> Preview:
-        """Say what `cancel`, `resume`, `retry_from(address)` or `delete` would do now; nothing is changed.
-
-        Raises what that would raise, but for CodeMismatch.
-        """
+        """Say what `cancel`, `resume`, `retry_from(address)` or `delete` would do now. Raises what these do."""
         return preview(self._control, self.id, action, address)
 
     async def apreview(self, action: Literal["cancel", "resume", "retry", "delete"], address: str = "") -> Preview:
@@ -272,8 +293,7 @@ class Run(Generic[R_co]):
     def to_html(self, path: str | os.PathLike[str]) -> Path:
         """Write the run's page as it is now into one file, to keep or to attach: it needs no server and no network.
 
-        Of up to 150 nodes and items, failed ones first, it has inputs, results and attempts, as far as they are JSON;
-        of runs of many thousand nodes fewer.
+        Of up to 150 nodes and items, failed ones first, it has inputs, results and attempts, as far as they are JSON.
         """
         from dagcelery.client import answers  # late: few processes make pages
         from dagcelery.web.report import report, write
@@ -315,7 +335,6 @@ class Run(Generic[R_co]):
 @dataclass(frozen=True, slots=True)
 class RunSummary:
     """A run in a list of runs: what it is, and when it got there, in seconds since the epoch, None: not yet.
-
     It took `seconds`, without the times between an end and a `resume`. `params` are its parameters as texts, shortened
     and with secrets masked.
     """

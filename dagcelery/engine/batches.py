@@ -125,7 +125,7 @@ def portions(executed: Sequence[Executed]) -> Iterator[list[Executed]]:
     left = CHUNK_BYTES
     for each in executed:
         claim, result = each
-        size = sum(map(len, result.values.values()))
+        size = sum(map(len, result.values.values())) + len(result.log)
         is_staged = bool(result.lists) or len(result.values) > FEW
         is_alone = not is_plain([each]) or (claim.follows and is_staged)
         if portion and (is_alone or size > left or not is_plain(portion)):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from types import FunctionType
 from typing import Any, Final
@@ -32,6 +33,7 @@ from dagcelery.engine.caching import Memo, Recollection
 from dagcelery.engine.hooks import Listener, call_dag_hook
 from dagcelery.engine.interrupts import is_leaving, tell, tell_apart
 from dagcelery.engine.io import Reader, Rows, Sealed, Writer
+from dagcelery.engine.log_tails import LogTail, seal
 from dagcelery.engine.pieces import Contexts, enter
 from dagcelery.engine.program import topology_from
 from dagcelery.engine.run_view import RunView
@@ -168,6 +170,7 @@ class Execution:
         self._contexts = Contexts()
         self._called = _NOTHING  # the last item whose function was called
         self._limit: Limit | None = None
+        self._tail: LogTail | None = None
         self._sensitive: Any = None
         self._masked: tuple[BaseException, BaseException] | None = None
         self._encoded: tuple[BaseException, bytes] | None = None
@@ -177,7 +180,7 @@ class Execution:
         """Execute the claim; whatever it raises, short of the end of the process, becomes a failure."""
         pid = os.getpid()
         try:
-            return self._contexts.new().run(self._run)
+            return self._with_log(self._contexts.new().run(self._run))
         finally:
             if os.getpid() != pid:  # forked by what is not called as a function: a generator, a serializer
                 leave_child()
@@ -198,6 +201,18 @@ class Execution:
             if self._is_not_its_fault(error):
                 raise
             return self._failed(error)
+
+    def _with_log(self, result: TaskResult) -> TaskResult:
+        """Return a result with the last lines of the pieces that it is about: not of those behind, which go back."""
+        lines = tell(self._tail.end, culprit="the log of a piece") if self._tail is not None else None
+        if not lines or result.is_refused:
+            return result
+        view, claim = self._view, self._claim
+        if claim.lo >= 0 and result.children is None:
+            upto = result.done + (result.failure is not None)
+            lines = {index: each for index, each in lines.items() if index < upto}
+        piece = PieceId(claim.scope.id, claim.step, claim.lo)
+        return replace(result, log=seal(view.keyring, view.run_id, piece, claim.attempt, lines)) if lines else result
 
     # -- results and failures ---------------------------------------------------------------------
     def _result(self, **outputs: Any) -> TaskResult:
@@ -368,6 +383,8 @@ class Execution:
             return self._result(children=children, done=claim.hi)
         view.program.check_codecs(step)
         self._limit, self._sensitive = limit_of(step.options), step.options.get("sensitive")
+        if self._settings.log_tail_lines and not self._sensitive:
+            self._tail = LogTail(self._settings.log_tail_lines)
         memo = caching.memo_of(view.program, claim.scope.body, claim.step) if view.program.caches else None
         return self._call_all(step, rows, None if memo is None else Recollection(view, memo, rows))
 
@@ -424,7 +441,7 @@ class Execution:
 
     def _call(self, index: int, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         """Call a function as a piece of this context, within its time limit. Listeners take none of that time."""
-        enter((self._view, self._claim, index))
+        enter((self._view, self._claim, index, self._tail))
         if function is not _gathered:
             self._called = index
         listener = self._listener

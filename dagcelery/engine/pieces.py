@@ -9,6 +9,7 @@ from decimal import setcontext
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from dagcelery.engine.log_tails import LogTail
     from dagcelery.engine.run_view import RunView
     from dagcelery.store.records import Claim
 
@@ -28,9 +29,9 @@ class Piece:
     deadline: float | None = None
 
 
-Place = tuple["RunView", "Claim", int]
-"""The piece that a call executes: run, claim and the item's index, -1 where it runs once. A `Piece` is made only when
-it is asked for; a tuple is the cheapest for the items of a fan-out."""
+Place = tuple["RunView", "Claim", int, "LogTail | None"]
+"""The piece that a call executes: run, claim and the item's index, -1 where it runs once; and where its last lines are
+kept, if they are. A `Piece` is made only when it is asked for; a tuple is the cheapest for the items of a fan-out."""
 
 _place: ContextVar[Place | None] = ContextVar("dagcelery_piece", default=None)
 
@@ -51,7 +52,7 @@ def executing_piece() -> Piece | None:
     place = _place.get()
     if place is None:
         return None
-    view, claim, index = place
+    view, claim, index, _ = place
     address = view.address(claim.scope, claim.step, index)
     return Piece(view.run_id, address, None if index < 0 else index, claim.attempt, view.deadline())
 
@@ -110,3 +111,22 @@ class PieceFilter(logging.Filter):
         for name, value in about.items():
             record.__dict__.setdefault(name, value)
         return True
+
+
+class TailHandler(logging.Handler):
+    """Keeps what pieces log, of those whose last lines are kept."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a record, if such a piece has logged it."""
+        place = _place.get()
+        if place is not None and (tail := place[3]) is not None:
+            try:
+                tail.add(place[2], record)
+            except Exception:  # a __str__ of the user's, or the wrong arguments for a format
+                self.handleError(record)
+
+
+def keep_tails_of(logger: logging.Logger) -> None:
+    """Keep what pieces of this process log through a logger, and those below it that pass their records on."""
+    if not any(isinstance(handler, TailHandler) for handler in logger.handlers):
+        logger.addHandler(TailHandler())

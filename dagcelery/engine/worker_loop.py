@@ -313,7 +313,7 @@ class WorkerLoop:
                     self._engine.refuse(self._run, self._queue, result.error, self._view, claim)
                     return self._claim_instead(request)
                 if result.children is not None:
-                    return machine.delegate(self._run, claim, result.children, self._owner, token, request)
+                    return machine.delegate(self._run, claim, result.children, self._owner, token, request, result.log)
                 return machine.finish(self._run, portion, self._owner, token, request)
             except StoreFull as error:
                 if claim.poisoned:  # nothing was done for it, and a sweeper has other runs to look after

@@ -36,6 +36,11 @@ def failure(run_id: str, piece: str) -> bytes:
     return f"failure\0{run_id}\0\0\0\0{piece}".encode()
 
 
+def log(run_id: str, piece: str) -> bytes:
+    """Address the last lines that a piece has logged."""
+    return f"log\0{run_id}\0\0\0\0{piece}".encode()
+
+
 def scope(run_id: str, scope: str) -> bytes:
     """Address what is remembered of a scope, such as the child plan that runs in it."""
     return f"scope\0{run_id}\0{scope}\0\0\0".encode()

@@ -29,6 +29,7 @@ from dagcelery.store.records import (
     Counts,
     Event,
     Listed,
+    Logged,
     Lost,
     NewRun,
     Outstanding,
@@ -119,12 +120,20 @@ class RunMachine(Protocol):
         """
 
     def delegate(
-        self, run_id: str, claim: Claim, children: Sequence[Child], owner: str, token: str, request: ClaimRequest | None
+        self,
+        run_id: str,
+        claim: Claim,
+        children: Sequence[Child],
+        owner: str,
+        token: str,
+        request: ClaimRequest | None,
+        log: bytes = b"",
     ) -> Response:
         """Open a scope for each item of a mapped nested DAG; the items end when their scopes close.
 
         Blocks in `children` are kept with the attempt that they name, which is the claim's. A piece that made a plan
-        opens one scope for it, and ends when that closes: what closes it commits the piece's outputs.
+        opens one scope for it, and ends when that closes: what closes it commits the piece's outputs. `log` has the
+        last lines that it logged before, sealed.
         """
 
     def number(self, run_id: str, bodies: int) -> int:
@@ -240,6 +249,14 @@ class RunReader(Protocol):
 
     def failure(self, run_id: str, piece: str) -> bytes | None:
         """The sealed failure of one piece, or None."""
+
+    def logged(self, run_id: str) -> Sequence[Logged]:
+        """The pieces of which lines are kept that they logged: of those that failed the first 1,000, of ranges that
+        were committed together, and pieces, the newest 1,000, and of either some 4 MB at most.
+        """
+
+    def logs(self, run_id: str, logged: Sequence[Logged]) -> Sequence[bytes | None]:
+        """What these have logged, sealed, read in bounded portions; None where it is not kept any more."""
 
     def progress(self, run_id: str, *, counted: bool = True) -> Progress | None:
         """Counts by step, or None if the run does not exist. Without counts, unless they are to be `counted`."""

@@ -264,6 +264,8 @@ class TaskResult:
 
     `cached` of the committed pieces were not called: an earlier call's results were taken.
 
+    `log` has the last lines that the pieces logged, sealed; b"" if they logged nothing.
+
     The store is not told of the last three. `children` are scopes to open instead of an outcome, `error` the failure's;
     if the piece `is_refused`, it is what this worker lacks for it, and nothing was done.
     """
@@ -278,6 +280,7 @@ class TaskResult:
     retryable: bool = False
     markers: Mapping[str, Sequence[Block]] = field(default_factory=dict)
     cached: int = 0
+    log: bytes = b""
     children: Sequence[Child] | None = None
     error: BaseException | None = None
     is_refused: bool = False
@@ -481,6 +484,33 @@ class Spot(NamedTuple):
     owner: str = ""
     is_committed: bool = False
     attempt: int = 0
+
+
+class Logged(NamedTuple):
+    """Pieces that were committed together, or failed, and whose last lines are kept: items ``[lo, hi)`` of a step of a
+    body in a scope, -1 where it runs once.
+    """
+
+    scope: str
+    step: int
+    lo: int
+    hi: int
+    attempt: int
+    body: int
+
+    @property
+    def name(self) -> str:
+        """The name under which the lines are kept, as lua/logs.lua spells it."""
+        items = f"/{self.lo}:{self.hi}" if self.lo >= 0 else ""
+        return f"{self.scope}/{self.step}{items}@{self.attempt}/{self.body}"
+
+    @classmethod
+    def parse(cls, name: str) -> Logged:
+        """Read such a name."""
+        piece, _, version = name.partition("@")
+        scope, step, *items = piece.split("/")
+        lo, hi = map(int, items[0].split(":")) if items else (-1, -1)
+        return cls(scope, int(step), lo, hi, *map(int, version.split("/")))
 
 
 class Refusal(NamedTuple):

@@ -33,6 +33,7 @@ from dagcelery.store.records import (
     Completed,
     Counts,
     Event,
+    Logged,
     Lost,
     NewRun,
     Outstanding,
@@ -54,6 +55,7 @@ _OTHERS = 50
 
 _WHY_CHARACTERS = 500
 _PORTION = 100
+_LOGS = 20
 _FEW_VALUES = 2
 """Values that a command may read at once, as each takes half a megabyte at most."""
 
@@ -118,6 +120,16 @@ class ReaderAdapter:
 
     def failure(self, run_id: str, piece: str) -> bytes | None:
         found: bytes | None = self._server.client.hget(key(run_id, "f"), piece)
+        return found
+
+    def logged(self, run_id: str) -> Sequence[Logged]:
+        names = (name.decode() for name in self._server.client.hkeys(key(run_id, "lg")))
+        return [Logged.parse(name) for name in names if not name.startswith("#")]
+
+    def logs(self, run_id: str, logged: Sequence[Logged]) -> Sequence[bytes | None]:
+        names, found = wire.portions((each.name for each in logged), _LOGS), list[bytes | None]()
+        for portion in names:
+            found += self._server.client.hmget(key(run_id, "lg"), *portion)
         return found
 
     def progress(self, run_id: str, *, counted: bool = True) -> Progress | None:
@@ -236,6 +248,7 @@ class MachineAdapter:
         for claim, result in executed:
             pieces.append(said := wire.result(claim, result))
             payloads += self._stage_outputs(run_id, claim, result, said)
+            payloads += [result.log] if result.log else []
         if result.failure is not None:
             verb, about["seed"] = "fail", wire.seed()
             payloads += [*(b.data for blocks in result.markers.values() for b in blocks), result.failure]
@@ -273,7 +286,14 @@ class MachineAdapter:
         return payloads
 
     def delegate(
-        self, run_id: str, claim: Claim, children: Sequence[Child], owner: str, token: str, request: ClaimRequest | None
+        self,
+        run_id: str,
+        claim: Claim,
+        children: Sequence[Child],
+        owner: str,
+        token: str,
+        request: ClaimRequest | None,
+        log: bytes = b"",
     ) -> Response:
         about = wire.piece(claim) | {"owner": owner, "token": token}
         if request is not None:
@@ -284,6 +304,9 @@ class MachineAdapter:
             described, payloads = self._describe(run_id, claim, children[start:])
             last = start + len(described) == len(children)
             portion = about | {"children": described, "from": start, "last": last}
+            if log and last:
+                portion["log"] = True
+                payloads.append(log)
             answer = self._run("delegate", run_id, portion, *payloads)
             head = wire.header(answer)
             ready += wire.opened(head)

@@ -163,6 +163,8 @@ def result(claim: Claim, result: TaskResult) -> dict[str, Any]:
         about["lists"] = dict(result.lists)
     if result.cached:
         about["cached"] = result.cached
+    if result.log:
+        about["log"] = True
     if result.failure is not None:
         about["failed"], about["retry"] = True, result.retryable
         about["markers"] = [(scope, block_names(blocks)) for scope, blocks in result.markers.items()]

@@ -100,7 +100,11 @@ class Data:
 
     def node(self, run_id: str, address: str, first: int, limit: int, state: str | None) -> Json:
         """A node or an item, with some of its items."""
-        return answers.node(self._client.control, run_id, address, first, limit, state) | {"log": []}
+        return answers.node(self._client.control, run_id, address, first, limit, state)
+
+    def trace(self, run_id: str) -> Json:
+        """What happened in a run, as Perfetto reads it."""
+        return self.run(run_id).trace()
 
     def report(self, run_id: str) -> str:
         """The page of a run as one file."""

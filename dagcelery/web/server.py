@@ -175,6 +175,7 @@ class _Pages:
             "/api/runs/{run}": lambda data, request: data.whole(_run(request)),
             "/api/runs/{run}/node": _node,
             "/api/runs/{run}/items": _items,
+            "/api/runs/{run}/trace": lambda data, request: data.trace(_run(request)),
         }
         return [
             Route("/", self._index),

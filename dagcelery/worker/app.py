@@ -38,7 +38,7 @@ from dagcelery.text import shown
 from dagcelery.worker import sender
 from dagcelery.worker.process import CeleryProcess
 from dagcelery.worker.sender import sending_errors
-from dagcelery.worker.signals import Announcer, lower_own_messages, report_run, show_pieces
+from dagcelery.worker.signals import Announcer, keep_tails, lower_own_messages, report_run, show_pieces
 
 log = quiet_logger(__name__)
 
@@ -363,6 +363,7 @@ def _begin_child(**_: Any) -> None:
     the heartbeat of a worker's main process.
     """
     lower_own_messages()
+    keep_tails()
     if shapes_log_of(_state.get_current_app()):
         show_pieces()
 

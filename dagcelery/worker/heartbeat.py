@@ -43,7 +43,7 @@ from dagcelery.worker.app import (
 )
 from dagcelery.worker.consumer import lasting
 from dagcelery.worker.process import is_worker_stopping
-from dagcelery.worker.signals import ENABLED, HOSTNAME, lower_own_messages, show_pieces
+from dagcelery.worker.signals import ENABLED, HOSTNAME, keep_tails, lower_own_messages, show_pieces
 
 _noted: dict[int, dict[str, str]] = {}
 
@@ -222,6 +222,7 @@ class Prepared(bootsteps.StartStopStep):
             os.environ[ENABLED], os.environ[HOSTNAME] = "1", worker.hostname
         search_here()
         lower_own_messages()
+        keep_tails()
         if shapes_log_of(worker.app):
             show_pieces()
         if options.get("beat"):  # `celery worker -B`

@@ -28,7 +28,7 @@ from celery.utils.nodenames import default_nodename
 
 from dagcelery.engine.hooks import Listener, seconds_each
 from dagcelery.engine.interrupts import quiet_logger, tell
-from dagcelery.engine.pieces import PieceFilter
+from dagcelery.engine.pieces import PieceFilter, TailHandler, keep_tails_of
 from dagcelery.engine.run_view import RunView
 from dagcelery.payload import failures
 from dagcelery.store.records import CLOSE, Claim, Completed, PieceId, Response, Scope, TaskResult
@@ -146,6 +146,8 @@ def show_pieces() -> None:
     A setting for the format would not do: Celery also uses it where records have no piece.
     """
     for handler in (*logging.getLogger().handlers, *logging.getLogger("celery.task").handlers):
+        if isinstance(handler, TailHandler):
+            continue
         if not any(isinstance(known, PieceFilter) for known in handler.filters):
             handler.addFilter(PieceFilter())
         formatter = handler.formatter
@@ -153,6 +155,17 @@ def show_pieces() -> None:
             changed = copy.copy(formatter)
             logging.Formatter.__init__(changed, FORMATS[formatter._fmt], formatter.datefmt)
             handler.setFormatter(changed)
+
+
+def keep_tails() -> None:
+    """Keep the last lines of pieces in this process, those of Celery's loggers for tasks too.
+
+    A logger without a handler is left without: Python writes what nobody handles to stderr.
+    """
+    tasks = logging.getLogger("celery.task")
+    for logger in (logging.getLogger(), *(() if tasks.propagate else (tasks,))):
+        if logger.handlers:
+            keep_tails_of(logger)
 
 
 def lower_own_messages() -> None:

@@ -8,9 +8,10 @@ from functools import cache
 from importlib.resources import files
 
 _PARTS = {
-    **dict.fromkeys(("finish", "fail"), ("prelude", "claims", "skipping", "committing")),
+    **dict.fromkeys(("finish", "fail"), ("prelude", "claims", "skipping", "logs", "committing")),
+    "delegate": ("prelude", "claims", "logs"),
     **dict.fromkeys(("clear", "sweep"), ("prelude", "claims", "skipping")),
-    **dict.fromkeys(("claim", "delegate", "release", "refuse", "resume"), ("prelude", "claims")),
+    **dict.fromkeys(("claim", "release", "refuse", "resume"), ("prelude", "claims")),
     **dict.fromkeys(("block", "unblock", "wake_ups"), ("prelude", "claims")),
     **dict.fromkeys(("look", "enroll", "heartbeat", "reserve", "limit", "cache_set", "cache_delete"), ()),
 }

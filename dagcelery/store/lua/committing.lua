@@ -1,8 +1,8 @@
 -- Comes behind the prelude, the claims and the skipping in `finish` and `fail`: which call may commit a piece, and what a
 -- commit writes.
 -- request: owner, token, pieces [{scope, step, lo, hi, attempt, done, tokens, lists, blocks [[token, lo, hi, attempt]...],
---          failed, cached, started, seconds, follows}...], from, want; what is empty may be left out.
--- ARGV 2..: for each piece the values of its tokens, then its blocks
+--          failed, cached, started, seconds, follows, log}...], from, want; what is empty may be left out.
+-- ARGV 2..: for each piece the values of its tokens, then its blocks, then what it has logged, if `log` says so
 if not state then
   local verdicts = {}
   for i = 1, #req.pieces do verdicts[i] = 'stale' end
@@ -110,7 +110,8 @@ local function write_outputs(c, at) -- their bytes follow place `at` of ARGV
   if c.step == '-2' then home, attempt = place(c.scope).parent, '0' end
   if c.said.lists then write_lengths(c.scope, c.said.lists, c.attempt) end
   if c.said.cached then count(c.body, c.step, 'c', c.said.cached) end
-  write_payloads(home, attempt, c.said, at)
+  local last = write_payloads(home, attempt, c.said, at)
+  if c.said.log then keep_log(c, c.body, ARGV[last + 1], c.said.failed) end
 end
 
 local function log_piece(kind, name, c, hi, seconds) log(kind, name, c.body, hi, c.attempt, c.said.started, seconds or c.said.seconds) end

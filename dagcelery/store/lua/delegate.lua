@@ -3,8 +3,9 @@
 -- dies between two portions has opened some, and the worker that claims the items again skips those: a scope that exists is
 -- never opened twice. A child plan and its topology were staged before, under a number of its own.
 -- request: owner, token, scope, step, lo, hi, attempt, from, last (no children follow), want,
---          children [{id, index, tokens, lists, blocks [[token, lo, hi, attempt]...], body and queues of a child plan}...].
--- ARGV 2..: for each child its values, then its blocks. Answers in `more` how many children it has opened so far, if
+--          children [{id, index, tokens, lists, blocks [[token, lo, hi, attempt]...], body and queues of a child plan}...],
+--          log (with the last children).
+-- ARGV 2..: for each child its values, then its blocks; last what the piece has logged, if `log` says so. Answers in `more` how many children it has opened so far, if
 -- more are to come.
 if not state then return reply({ states = { 'stale' } }) end
 local again = repeated()
@@ -82,5 +83,6 @@ end
 if req.lo >= 0 and req.hi == req.lo then
   items_done(scope, parent.body, step, req.lo, req.hi, req.hi - req.lo)
 end
+if req.log then keep_log(req, parent.body, ARGV[#ARGV]) end
 drop_claim(piece, claim, e.q)
 return conclude({ 'committed' })

@@ -8,7 +8,7 @@
 local c = read_pieces()[1]
 local said, scope, step, lo, hi, done, body, s, e, piece = c.said, c.scope, c.step, c.lo, c.hi, c.done, c.body, c.s, c.e, c.piece
 if said.follows or not may_commit(c) then return conclude({ 'stale' }) end -- what fails was claimed, if need be just before
-local cursor, at = c.claim and c.claim.cursor, 1 + #(said.tokens or {}) + #(said.blocks or {})
+local cursor, at = c.claim and c.claim.cursor, 1 + #(said.tokens or {}) + #(said.blocks or {}) + (said.log and 1 or 0)
 local name = lo >= 0 and (scope .. '/' .. step .. '/' .. done) or piece
 local behind = lo >= 0 and hi > lo and done + 1 or hi
 

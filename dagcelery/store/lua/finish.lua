@@ -70,6 +70,6 @@ for i, c in ipairs(read_pieces()) do
     verdicts[i], more = commit(c, at)
   end
   is_kept = (i == 1 or is_kept) and verdicts[i] == 'committed'
-  at = at + #(p.tokens or {}) + #(p.blocks or {})
+  at = at + #(p.tokens or {}) + #(p.blocks or {}) + (p.log and 1 or 0)
 end
 return conclude(verdicts, more)

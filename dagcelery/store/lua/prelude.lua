@@ -23,6 +23,7 @@
 --                                              | of the root's steps not what is in s:0, which a reader counts: nothing of one that runs once and is done, and d is only by how much less are done than s:0 says, since so many were skipped
 -- f, sc, k            hash, hash, set          | failures by piece, of attempts that were repeated by piece@attempt; scopes; the names of keys that not every run has
 -- u, d                zsets                    | pieces that have finally failed, by attempt; what is due when: "r/scope/step/lo/hi/attempts" retries, "w/scope/step" late starts, "p/scope/step" blocked
+-- lg                  hash                     | what pieces have logged: see logs
 -- no                  hash                     | refusals: "worker body.step", of the whole run "worker " -> "when|queue|why"
 -- y, z                hashes                   | troubles: <piece>:x failed tries, <piece>:d owners that died; poisoned pieces and why
 -- e, w                streams                  | events of pieces; the run's end, for those that wait for it: some seconds, since they ask for the state first

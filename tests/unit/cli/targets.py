@@ -82,3 +82,9 @@ declared = DAG(
     outputs={"return_value": FromNodeOutput("greet", "return_value")},
 )
 neither = 42
+
+
+@task
+def talks(x: int) -> int:
+    print(f"four? {x}")
+    return x

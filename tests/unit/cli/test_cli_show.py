@@ -109,3 +109,22 @@ def test_delete_forgets_runs_and_refuses_those_that_go_on(cli: Cli, tmp_path: Pa
     assert going.state in (RunState.PENDING, RunState.RUNNING)
     assert json.loads(cli("delete", "--force", going.id, "--json").stdout) == {"deleted": [going.id], "refused": []}
     (tmp_path / "it").touch()
+
+
+def test_logs_print_what_pieces_wrote_with_its_attempt(cli: Cli, cluster: Cluster) -> None:
+    run = targets.talks.submit(x=4)
+    run.wait(SECONDS)
+    first, line = cli("logs", run.id).stdout.splitlines()
+    assert first == "talks attempt 1:"
+    assert line.endswith("Z WARNING celery.redirected: four? 4")
+    assert cli("logs", run.id, "talks").stdout == cli("logs", run.id).stdout
+    ((logged),) = json.loads(cli("logs", run.id, "talks", "--json").stdout)
+    assert (logged["address"], logged["attempt"], len(logged["lines"])) == ("talks", 1, 1)
+    assert cli("logs", run.id, "tusks").exit_code == 1
+
+
+def test_a_trace_is_printed_or_written_to_a_new_file(cli: Cli, done: Run[Any], tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    for times in (0, 1):
+        assert cli("trace", done.id, "-o", str(file)).exit_code == times
+    assert json.loads(file.read_text()) == json.loads(cli("trace", done.id).stdout) == done.trace()

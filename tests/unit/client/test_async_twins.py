@@ -40,7 +40,7 @@ VERBS = [
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [*((Run, name) for name in VERBS), *((RunNode, name) for name in ("result", "status", "errors"))],
+    [*((Run, name) for name in VERBS), *((RunNode, name) for name in ("result", "status", "errors", "logs", "log"))],
 )
 def test_each_verb_has_a_twin(owner: type, name: str) -> None:
     blocking, twin = getattr(owner, name), getattr(owner, TWINS.get(name, f"a{name}"))
