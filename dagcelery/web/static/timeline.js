@@ -75,6 +75,7 @@ function Bars({ place, model, scale, now, density, marks }) {
     </i>`}
     ${density && html`<${Density} density=${density} scale=${scale} />`}
     ${marks?.map((mark) => html`<i key=${mark} class="mark" style=${{ left: `${scale(mark)}%` }} title="an attempt failed" />`)}
+    ${model.run.pauses?.map(([from, to]) => started < from && end > to && html`<i key=${from} class="pause" style=${at(from, to)} title="the run was over" />`)}
     ${label && html`<span class=${`took ${side}`} style=${side === "" ? { left: `${scale(end)}%` } : { right: `${100 - scale(side === "before" ? started : end)}%` }}>${label}</span>`}
     ${started == null && status.why && html`<span class="took why" style=${{ left: `${Math.min(60, scale(waits ?? now))}%` }}>${status.why}</span>`}
   </div>`;
@@ -105,9 +106,9 @@ function Timeline({ model, rows, open, toggle, selected, choose, filter, now, id
   const place = model.place(selected), active = useMemo(() => rows.indexOf(place), [rows, place]);
   const density = useDensity(model, place, id);
   const isLive = !model.isOver && model.run.started != null;
-  const lines = ticks(whole, size.width * 0.94);
+  const lines = ticks(whole, size.width * 0.94), pauses = model.run.pauses ?? [];
   return html`<div class="timeline">
-    <div class="gridlines" aria-hidden="true"><span /><div class="lane">${lines.map((seconds) => html`<i key=${seconds} style=${{ left: `${scale(whole.from + seconds)}%` }} />`)}</div></div>
+    <div class="gridlines" aria-hidden="true"><span /><div class="lane">${pauses.map(([from, to]) => html`<b key=${from} style=${{ left: `${scale(from)}%`, width: `${scale(to) - scale(from)}%` }} />`)}${lines.map((seconds) => html`<i key=${seconds} style=${{ left: `${scale(whole.from + seconds)}%` }} />`)}</div></div>
     <div class="axis" title=${`from ${exact(whole.from)} to ${exact(whole.to)}`}>
       <span class="name">${count(rows.length)} ${rows.length === 1 ? "row" : "rows"}</span>
       <div class="lane" ref=${axis}>${lines.map((seconds) =>
