@@ -13,22 +13,23 @@ from typing import Any, Final
 
 from dagcelery.client.following import errors
 from dagcelery.client.inspection import inspect, summary
-from dagcelery.client.node import RunNode
+from dagcelery.client.node import Look
 from dagcelery.client.shown_values import run_result
 from dagcelery.client.status import NodeStatus, RunStatus, run_status
 from dagcelery.client.structure import structure
 from dagcelery.client.tree import TreeNode
 from dagcelery.engine.run_control import RunControl
-from dagcelery.errors import DagceleryError, InvalidParameters
+from dagcelery.errors import BadSignature, DagceleryError, InvalidParameters
 from dagcelery.text import nearest, shown
 
 _MOST_ERRORS: Final = 100
 _MOST_FUNCTIONS: Final = 200
-_MOST_LINES: Final = 200
 _KEPT_NODES: Final = 150
 _KEPT_EFFORT: Final = 200_000
 """What is kept of a node costs what the run is made of, so of large runs fewer are."""
 _KEPT_ITEMS: Final = 500
+_MOST_LOGS: Final = 100
+_MOST_LINES: Final = 500
 
 Json = dict[str, Any]
 
@@ -70,9 +71,12 @@ def node(control: RunControl, run_id: str, address: str, first: int, limit: int,
 
 
 def _log(control: RunControl, run_id: str, address: str) -> list[str]:
-    """Return the last lines that were logged there."""
-    found = RunNode(lambda: control, run_id, address).log()
-    return found[-_MOST_LINES:]
+    """Return the last lines that a place logged, all pieces together."""
+    try:
+        kept = Look(control, run_id, address).logs()
+    except BadSignature:  # no key here has signed them
+        return []
+    return [line for each in kept[-_MOST_LOGS:] for line in each.lines][-_MOST_LINES:]
 
 
 def _as_tree(node: NodeStatus) -> TreeNode:

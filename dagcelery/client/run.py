@@ -176,10 +176,7 @@ class Run(Generic[R_co]):
         return await asyncio.to_thread(self.logs)
 
     def trace(self, path: str | None = None) -> dict[str, Any]:
-        """Return the run, over or not, as a trace, which ui.perfetto.dev and chrome://tracing open; write it to `path`.
-
-        It has a track for each process and a slice for each piece, arrows from what a piece waited for, and no value.
-        """
+        """Return the run, over or not, as a trace, for ui.perfetto.dev and chrome://tracing; write it to `path`."""
         made = timeline.trace(self._control, self.id)
         if path is not None:
             timeline.write(made, path)
@@ -267,10 +264,7 @@ class Run(Generic[R_co]):
         return await asyncio.to_thread(self.retry_from, address, deadline=deadline, allow_code_change=allow_code_change)
 
     def preview(self, action: Literal["cancel", "resume", "retry", "delete"], address: str = "") -> Preview:
-        """Say what `cancel`, `resume`, `retry_from(address)` or `delete` would do now; nothing is changed.
-
-        Raises what that would raise, but for CodeMismatch.
-        """
+        """Say what `cancel`, `resume`, `retry_from(address)` or `delete` would do now. Raises what these do."""
         return preview(self._control, self.id, action, address)
 
     async def apreview(self, action: Literal["cancel", "resume", "retry", "delete"], address: str = "") -> Preview:

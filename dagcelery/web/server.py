@@ -175,6 +175,7 @@ class _Pages:
             "/api/runs/{run}": lambda data, request: data.whole(_run(request)),
             "/api/runs/{run}/node": _node,
             "/api/runs/{run}/items": _items,
+            "/api/runs/{run}/trace": lambda data, request: data.trace(_run(request)),
         }
         return [
             Route("/", self._index),
@@ -182,7 +183,6 @@ class _Pages:
             Route("/api/login", self._login, methods=["POST"]),
             *(Route(path, self._reading(read)) for path, read in reading.items()),
             Route("/api/runs/{run}/report", self._report),
-            Route("/api/runs/{run}/trace", self._trace),
             Route("/api/runs/{run}/live", self._live),
             Route("/api/runs/{run}/{action}", self._act, methods=["POST"]),
             Mount("/static", _Static(directory=STATIC)),
@@ -234,13 +234,6 @@ class _Pages:
         run_id = _run(request)
         text = await run_in_threadpool(lambda: self._of_client()[0].report(run_id))
         return HTMLResponse(text, headers={"Content-Disposition": f'attachment; filename="run-{run_id}.html"'})
-
-    async def _trace(self, request: Request) -> Response:
-        await self._access.check(request, "read")
-        run_id = _run(request)
-        found = await run_in_threadpool(lambda: self._of_client()[0].trace(run_id))
-        headers = {"Content-Disposition": f'attachment; filename="run-{run_id}.trace.json"'}
-        return await run_in_threadpool(lambda: JSONResponse(found, headers=headers))
 
     async def _act(self, request: Request) -> Response:
         action, run_id = request.path_params["action"], _run(request)

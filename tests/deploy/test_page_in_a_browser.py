@@ -1,6 +1,6 @@
 """Who opens the page in a browser sees runs as they go on, finds what failed, and lets one item be executed again.
 
-``PAGE_SCREENSHOTS=docs/images`` keeps what is seen.
+``PAGE_SCREENSHOTS=docs/images pytest --basetemp=/tmp/shop -k "list_and or one_item or a_dag"`` keeps what is seen.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, host: str) -> Iterator[Any]:
-    with watched_page(browser, host, viewport={"width": 1360, "height": 850}) as page:
+    with watched_page(browser, host, viewport={"width": 1280, "height": 800}) as page:
         page.set_default_timeout(1000 * SECONDS)
         yield page
 

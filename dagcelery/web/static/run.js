@@ -55,7 +55,7 @@ function Head({ model, id, follower, now, choose, acted }) {
       ${!model.isOver && !isOffline && html`<span class=${`live is-${follower.state}`} title=${follower.state === "lost" ? "The connection is lost; what is shown may be old" : "Changes are shown as they happen"}><i />${follower.state === "lost" ? "connecting" : "live"}</span>`}
       <span class="grow" />
       ${links.map(([name, to]) => html`<a key=${name} class="button quiet" href=${to} target="_blank" rel="noreferrer">${name}</a>`)}
-      ${!isOffline && html`<a class="button quiet" href=${at(`${pathOf(id)}/trace`)} download title="A trace for ui.perfetto.dev or chrome://tracing">Trace</a>
+      ${!isOffline && html`<a class="button quiet" href=${at(`${pathOf(id)}/trace`)} download=${`run-${id}.trace.json`} title="A trace for ui.perfetto.dev or chrome://tracing">Trace</a>
         ${model.isOver && html`<a class="button quiet" href=${at(`${pathOf(id)}/report`)} download title="This page as one file">Save</a>`}`}
       <${Action} id=${id} action="delete" state=${run.state} done=${acted} />
       <${Action} id=${id} action="cancel" state=${run.state} done=${acted} />

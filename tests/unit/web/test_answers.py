@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -15,6 +17,7 @@ from dagcelery import AsPickle, dag, task
 from dagcelery.client.status import run_status
 from dagcelery.client.structure import structure
 from dagcelery.client.tree import tree
+from dagcelery.engine.pieces import TailHandler, keep_tails_of
 from dagcelery.payload.formats.plain_json import AsPlainJSON
 
 from ..client.test_nodes import everything, one
@@ -286,6 +289,34 @@ def test_a_failed_item_is_retried_and_a_run_that_goes_on_is_not_deleted(world: W
     assert act("cancel").json() == {"state": "cancelled"}
     assert act("delete").json() == {"state": "deleted"}
     assert browser.get(f"/api/runs/{run_id}").status_code == 404
+
+
+@task
+def noted(x: int) -> int:
+    logging.getLogger("shop").warning("%d has come", x)
+    return x
+
+
+@dag
+def all_noted(xs: list[int]) -> list[int]:
+    return [noted(x) for x in xs]
+
+
+@pytest.fixture
+def _keeps_lines() -> Iterator[None]:
+    """This process keeps what is logged, as a worker does."""
+    root = logging.getLogger()
+    keep_tails_of(root)
+    yield
+    root.handlers = [each for each in root.handlers if not isinstance(each, TailHandler)]
+
+
+@pytest.mark.usefixtures("_keeps_lines")
+def test_a_node_has_the_lines_that_it_logged_and_a_run_its_trace(world: World) -> None:
+    run_id = world.ended(all_noted, xs=[5, 6])
+    lines = page(world).get(f"/api/runs/{run_id}/node?address=noted[1]").json()["log"]
+    assert [line.partition("shop: ")[2] for line in lines] == ["6 has come"]
+    assert page(world).get(f"/api/runs/{run_id}/trace").json()["traceEvents"]
 
 
 def test_links_lead_elsewhere_with_the_run_in_them() -> None:
