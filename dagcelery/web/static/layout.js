@@ -1,9 +1,11 @@
 // Where things stand in the picture of a graph: boxes within boxes, each laid out by itself.
 //
-// Up to MOST nodes in a box dagre does so; above that, ranks by longest path and an order by barycentres, in O(edges).
+// dagre does so where it takes a few tenths of a second; above that, ranks by longest path and an order by barycentres,
+// in O(edges).
 import { Graph, layout as dagre } from "./vendor/dagre.esm.js";
 
-const MOST = 400;
+const MOST = 400; // nodes of a picture that is SVG
+const EFFORT = 400; // nodes and edges of a box that dagre lays out
 const HEIGHT = 45;
 const NARROW = 118;
 const BROAD = 150;
@@ -105,7 +107,7 @@ function arranged(places, open, edgesOf, direction, box) {
     return { id: place.address, place, inner, w: Math.max(inner.w + 2 * PAD, least), h: inner.h + HEAD + PAD };
   });
   const edges = edgesOf(box);
-  const drawn = !items.length ? [] : isCrowded ? byRanks(items, edges) : byDagre(items, edges, direction);
+  const drawn = !items.length ? [] : items.length + edges.length > EFFORT ? byRanks(items, edges) : byDagre(items, edges, direction);
   return {
     items, edges: drawn,
     w: Math.max(0, ...items.map((item) => item.x + item.w)),
@@ -145,7 +147,7 @@ function picture(model, open, pane) {
   const drawn = (direction) => arranged(model.roots, open, edgesOf, direction, null);
   const across = drawn("LR");
   const scale = ({ w, h }) => Math.min(1, pane.width / (w + 48), pane.height / (h + 48));
-  if (model.places.size > 150 || scale(across) >= 0.8) return flat(across);
+  if (model.places.size + model.edges.length > EFFORT || scale(across) >= 0.8) return flat(across);
   const down = drawn("TB");
   return flat(scale(down) > 1.2 * scale(across) ? down : across);
 }

@@ -4,6 +4,7 @@ import { at, get, isOffline, run as pathOf, timed } from "./api.js";
 import { RunModel } from "./model.js";
 
 const SLEPT = 20_000;
+const REFUSED = new Set([400, 401, 403, 404]);
 
 class Follower {
   constructor(id, tell) {
@@ -29,7 +30,8 @@ class Follower {
       this.error = error;
     }
     if (this.stopped.signal.aborted) return;
-    if (this.model && !this.model.isOver && !isOffline) this.#listen();
+    const isRefused = REFUSED.has(this.error?.status); // it will not be answered later either
+    if (this.model && !this.model.isOver && !isOffline && !isRefused) this.#listen();
     else if (this.state !== "live") this.state = this.error ? "lost" : "over";
     this.#draw();
   }

@@ -66,6 +66,7 @@ function Head({ model, id, follower, now, choose, acted }) {
       ${params.length > 0 && html`<span class="params">${params.map(([name, text]) => html`<code key=${name} title=${`${name}=${text}`}><span class="muted">${name}=</span>${text}</code>`)}</span>`}
     </div>
     <div class=${`line s-${run.state}`} role="progressbar" aria-label="Pieces done" aria-valuemin="0" aria-valuemax=${total} aria-valuenow=${done}><i style=${{ width: `${total ? (100 * done) / total : 0}%` }} /></div>
+    ${follower.error && html`<p class="news is-bad" role="alert"><b>${follower.error.type}</b> <span class="text">${follower.error.message}</span></p>`}
     <${News} model=${model} choose=${choose} />
   </header>`;
 }
