@@ -3,7 +3,7 @@ import { html, render, useEffect, useState } from "./vendor/htm-preact-standalon
 import { ahead, begin, isOffline, run } from "./api.js";
 import { DagPage } from "./dag.js";
 import { ListPage } from "./list.js";
-import { parsed, useRoute } from "./route.js";
+import { moved, parsed, useRoute } from "./route.js";
 import { RunPage } from "./run.js";
 
 function Bar({ session, route }) {
@@ -54,6 +54,9 @@ async function opened() {
 }
 
 opened().then(
-  (session) => render(html`<${App} session=${session} />`, root),
+  (session) => {
+    moved(); // the token has left the address
+    render(html`<${App} session=${session} />`, root);
+  },
   (error) => render(html`<${Refusal} error=${error} />`, root),
 );

@@ -20,20 +20,40 @@ function address(page, name = "", values = {}) {
   return search ? `${path}?${search}` : path;
 }
 
+const PAUSE = 400; // Safari refuses more than 100 changes of the address in 30 s, and arrow keys repeat faster
+
 const listeners = new Set();
-const tell = () => listeners.forEach((listener) => listener(parsed(location.hash)));
-addEventListener("hashchange", tell);
-addEventListener("popstate", tell);
+let here = location.hash, written = here, timer = 0, last = 0;
+const tell = () => listeners.forEach((listener) => listener(parsed(here)));
+
+function moved() {
+  clearTimeout(timer);
+  here = written = location.hash;
+  tell();
+}
+addEventListener("hashchange", moved);
+addEventListener("popstate", moved);
+
+function write() {
+  if (location.hash !== written) return; // somebody has followed a link meanwhile
+  last = Date.now();
+  history.replaceState(null, "", here);
+  written = location.hash;
+}
 
 // What is chosen on a page replaces its entry in the history: "back" leads to the page before.
 function choose(values) {
-  const here = parsed(location.hash);
-  history.replaceState(null, "", address(here.page, here.name, { ...here.values, ...values }));
+  const { page, name, values: known } = parsed(here);
+  here = address(page, name, { ...known, ...values });
+  clearTimeout(timer);
+  const wait = last + PAUSE - Date.now();
+  if (wait > 0) timer = setTimeout(write, wait);
+  else write();
   tell();
 }
 
 function useRoute() {
-  const [route, setRoute] = useState(parsed(location.hash));
+  const [route, setRoute] = useState(parsed(here));
   useLayoutEffect(() => {
     listeners.add(setRoute);
     return () => listeners.delete(setRoute);
@@ -41,4 +61,4 @@ function useRoute() {
   return route;
 }
 
-export { address, choose, parsed, useRoute };
+export { address, choose, moved, parsed, useRoute };
