@@ -9,7 +9,7 @@ WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 RUN mkdir dagcelery && touch dagcelery/__init__.py \
  && python -m venv /opt/dagcelery \
- && /opt/dagcelery/bin/pip install --no-cache-dir '.[yaml]' 'flower>=2.0' 'fastapi>=0.135' 'uvicorn>=0.30'
+ && /opt/dagcelery/bin/pip install --no-cache-dir '.[yaml,web]' 'flower>=2.0' 'fastapi>=0.135'
 COPY dagcelery dagcelery
 RUN /opt/dagcelery/bin/pip install --no-cache-dir --no-deps --force-reinstall .
 

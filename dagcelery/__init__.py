@@ -26,8 +26,12 @@ if TYPE_CHECKING:
     from dagcelery.client.following import RunEvent as RunEvent
     from dagcelery.client.logs import PieceLog as PieceLog
     from dagcelery.client.node import RunNode as RunNode
+    from dagcelery.client.preview import Preview as Preview
     from dagcelery.client.status import NodeStatus as NodeStatus
     from dagcelery.client.status import RunStatus as RunStatus
+    from dagcelery.client.structure import GraphEdge as GraphEdge
+    from dagcelery.client.structure import GraphNode as GraphNode
+    from dagcelery.client.structure import RunGraph as RunGraph
     from dagcelery.client.tree import TreeNode as TreeNode
     from dagcelery.engine.hooks import Notice as Notice
     from dagcelery.engine.pieces import Piece as Piece
@@ -98,7 +102,9 @@ _HOMES = {
     "engine.hooks": "Notice",
     "engine.pieces": "Piece PieceFilter current",
     "client.activity": "RunningPiece",
+    "client.preview": "Preview",
     "client.status": "NodeStatus RunStatus",
+    "client.structure": "GraphEdge GraphNode RunGraph",
     "client.tree": "TreeNode",
     "store.records": "RunState",
     "worker.own": "app",

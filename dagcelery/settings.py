@@ -102,6 +102,12 @@ def _page_url(value: object) -> Flaw:
     return f"is {shown(value)}", "write one such as https://dags.example.com/runs/{run}"
 
 
+def _token(value: object) -> Flaw:
+    if value == "" or (isinstance(value, str) and len(value) >= 16 and value.isprintable()):
+        return None
+    return "is no text of at least 16 characters", "make it with openssl rand -hex 32"
+
+
 def _folder_url(value: object) -> Flaw:
     remedy = "write one such as file:///var/dagcelery or s3://bucket/folder"
     if not isinstance(value, str):
@@ -206,6 +212,14 @@ class Settings:
     )
     smtp_from: str = _setting("", _address, "the sender of these mails; empty: the user in `DAGCELERY_SMTP_URL`")
     run_url: str = _setting("", _page_url, "a page that mails link to, with `{run}` for the id of the run")
+    flower_url: str = _setting("", _page_url, "where Flower is, for links from the [page](docs/page.md) of a run")
+    trace_link: str = _setting(
+        "", _page_url, "a page of traces that the page of a run links to, with `{run}` and `{node}` in it"
+    )
+    log_link: str = _setting("", _page_url, "a page of logs, likewise")
+    web_token: str = _setting(
+        "", _token, "what a browser shows `dagcelery ui` to see the page; empty: one that serves once", is_secret=True
+    )
     code_mismatch: Literal["ignore", "warn", "error"] = _setting(
         "warn",
         _one_of("ignore", "warn", "error"),
@@ -277,13 +291,13 @@ class Settings:
             raise InvalidSetting(culprit, error.problem, error.remedy) from None
 
     def __repr__(self) -> str:
-        """Show all settings but the signing key, and URLs without their passwords."""
+        """Show all settings but the signing key and the token, and URLs without their passwords."""
         parts = []
         for setting in fields(self):
             value = getattr(self, setting.name)
             if value == setting.default:
                 continue
-            if setting.name == "signing_key":
+            if setting.name in ("signing_key", "web_token"):
                 value = "***"
             elif setting.name.endswith("_url"):
                 value = masked(value, hides_query=setting.name == "spill_url")

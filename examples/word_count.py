@@ -58,6 +58,7 @@ def main() -> None:
         show_run(run, plan=word_count)
         for word, count in run.result(timeout=300):
             print(f"{count:8,}  {word}")
+    print("To see runs in a browser: pip install 'dagcelery[web]', then dagcelery dev -- dagcelery ui")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,10 @@ variables, and its command line wins over both.
 
 import os
 
+from flower import urls
+
+from dagcelery.web.behind_flower import routes
+
 # Flower has no login by default, and anyone who can open it can stop workers and revoke tasks.
 basic_auth = [login.strip() for login in os.environ.get("FLOWER_BASIC_AUTH", "").split(",") if login.strip()]
 for _login in basic_auth:
@@ -31,3 +35,7 @@ persistent = False
 max_tasks = 20_000
 
 # /metrics needs no login: it shows names of tasks and workers, and no values.
+
+# The page for runs, on Flower's port at /dags/, for whom Flower lets in. It only shows them: actions=True lets people
+# cancel, resume, retry and delete runs, too. Remove these lines where dagcelery[web] is not installed.
+urls.handlers[:0] = routes("/dags")

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from dagcelery.client.places import address_of
-from dagcelery.client.status import first_reasons, run_status
+from dagcelery.client.status import RunStatus, first_reasons, run_status
 from dagcelery.engine.io import Reader
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView, prefixes
@@ -176,15 +176,21 @@ class Failure:
 
 
 def errors(
-    control: RunControl, run_id: str, is_wanted: Callable[[PieceId], bool] = lambda piece: True
+    control: RunControl,
+    run_id: str,
+    is_wanted: Callable[[PieceId], bool] = lambda piece: True,
+    most: int | None = None,
 ) -> list[Failure]:
     """Return every attempt that failed, as far as they are kept, repeated ones too; oldest attempts first.
 
-    Only those of pieces that are wanted.
+    Only those of pieces that are wanted. No more than `most` are looked at, the one that failed the run among them.
     """
     record, view = control.record(run_id), control.view(run_id)
     view.look(record.epoch)
-    stored = control.store.reader.failures(run_id)
+    stored = dict(control.store.reader.failures(run_id, most))
+    if record.failed and record.failed not in stored:
+        first = control.store.reader.failure(run_id, record.failed)
+        stored |= {} if first is None else {record.failed: first}
     kept = (_attempt(view, name, data) for name, data in stored.items() if is_wanted(PieceId.parse(name)))
     return sorted(kept, key=lambda failure: (failure.address, failure.attempt))
 
@@ -344,7 +350,7 @@ class Feed:
         scope, step, lo = PieceId.parse(event.piece)
         view = self._control.view(self._run_id)
         place = self._place(view, scope, event.body)  # with it a plan is read that was made while the run goes on
-        node = self._name(view, event.body, step) if place or view.is_planned(event.body) else "(taken back)"
+        node = self.node_name(view, event.body, step) if place or view.is_planned(event.body) else "(taken back)"
         address = address_of(view, place, step, lo, event.hi) if place else node
         items = max(0, event.hi - lo) if lo >= 0 else 1
         ended = RunEvent(event.id, event.kind, at, node, address, items, event.attempt, event.started, event.seconds)
@@ -365,7 +371,7 @@ class Feed:
         self._gone.add((scope, body))
         return None
 
-    def _name(self, view: RunView, body: int, step: int) -> str:
+    def node_name(self, view: RunView, body: int, step: int) -> str:
         """Return a node's name as `status()` has it."""
         if body not in self._prefixes:
             plan, number = view.program.home(body) or (view.program.plan, body)
@@ -401,3 +407,35 @@ async def aevents(
             if not page:
                 seconds = min(patience.seconds, feed.most_seconds)
                 await asyncio.to_thread(patience.is_over, await listen(seconds, feed.position))
+
+
+# -- its status, again and again ------------------------------------------------------------------
+_QUIET_SECONDS = (1.0, 4.0)
+"""How soon a run is looked at again of which nothing is heard, at first and in the end: a start wakes no listener."""
+
+_SHARE = 10
+"""How many times as long as a look takes is left between two looks."""
+
+
+async def statuses(control: RunControl, run_id: str, least_seconds: float = 0.5) -> AsyncGenerator[RunStatus, None]:
+    """Yield the status of a run now, and whenever it may have changed, until the run is over.
+
+    However much happens, it is counted once in `least_seconds`, and more rarely where counting takes its time.
+    """
+    quiet, last, (first, most) = 0.0, None, _QUIET_SECONDS
+    async with control.store.reader.alistening(run_id) as listen:
+        while True:
+            began = time.monotonic()
+            # The position first: what happens after it was read wakes the listener.
+            position = await asyncio.to_thread(control.store.reader.last_event, run_id)
+            status = await asyncio.to_thread(run_status, control, run_id)
+            if status.state.is_end:
+                yield status
+                return
+            quiet = min(most, 2 * quiet) if status == last else first
+            if status != last:
+                yield status
+            last = status
+            await asyncio.sleep(max(least_seconds, _SHARE * (time.monotonic() - began)))
+            await listen(quiet, position)
+            await asyncio.to_thread(end_if_late, control, run_id)

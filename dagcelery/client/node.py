@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Final
 
 from dagcelery.client import following
@@ -34,7 +35,7 @@ from dagcelery.errors import (
 from dagcelery.payload import values
 from dagcelery.planner.plan import Step
 from dagcelery.skipped import Skipped
-from dagcelery.store.records import ROOT, Counts, Event, PieceId, Scope, Spot, worker_of
+from dagcelery.store.records import CLOSE, ROOT, Counts, Event, PieceId, Scope, Spot, scope_id, worker_of
 from dagcelery.text import HIDDEN, brief
 
 _PAGE: Final = 1_000
@@ -60,7 +61,7 @@ class RunNode:
         Raises NodeNotDone; NodeFailed; NodeSkipped; ValueFreed where it was freed (``keep="outputs"``), or was never
         stored, because nothing reads it, or reads some of its parts only.
         """
-        return _Look(self._control(), self.run_id, self.address).result()
+        return Look(self._control(), self.run_id, self.address).result()
 
     async def aresult(self) -> Any:
         """`result` without blocking the event loop."""
@@ -68,7 +69,7 @@ class RunNode:
 
     def status(self) -> TreeNode:
         """Return how far it is, with worker, attempt and times as far as they are known; `name` is its address."""
-        return _Look(self._control(), self.run_id, self.address).status()
+        return Look(self._control(), self.run_id, self.address).status()
 
     async def astatus(self) -> TreeNode:
         """`status` without blocking the event loop."""
@@ -81,7 +82,7 @@ class RunNode:
 
     def errors(self) -> list[Failure]:
         """Return its attempts that failed, and those of what it consists of, as `Run.errors` does."""
-        return _Look(self._control(), self.run_id, self.address).errors()
+        return Look(self._control(), self.run_id, self.address).errors()
 
     async def aerrors(self) -> list[Failure]:
         """`errors` without blocking the event loop."""
@@ -89,7 +90,7 @@ class RunNode:
 
     def logs(self) -> list[PieceLog]:
         """Return the last lines of each attempt that it logged, and what it consists of, as `Run.logs` does."""
-        return _Look(self._control(), self.run_id, self.address).logs()
+        return Look(self._control(), self.run_id, self.address).logs()
 
     async def alogs(self) -> list[PieceLog]:
         """`logs` without blocking the event loop."""
@@ -107,29 +108,36 @@ class RunNode:
         return f"RunNode({self.run_id!r}, {self.address!r})"
 
 
-class _Look:
-    """A look at one place, which may be in a run that goes on."""
+class Look:
+    """A look at one place, which may be in a run that goes on; at one moment, whatever is asked of it."""
 
     def __init__(self, control: RunControl, run_id: str, address: str) -> None:
         self._control = control
         progress = control.store.reader.progress(run_id, counted=False)
         if progress is None:
             raise RunNotFound(run_id)
-        self._record, self._view = progress.record, control.view(run_id)
+        self._record, self.view = progress.record, control.view(run_id)
         self._under_way = alive(control, progress.outstanding, progress.now)
         self._address = address
-        self._view.look(self._record.epoch)
-        self._view.enter(self._view.generation)  # lists that were cleared may have other lengths now
+        self._done: dict[tuple[str, int], Collection[int]] = {}
+        self.view.look(self._record.epoch)
+        self.view.enter(self.view.generation)  # lists that were cleared may have other lengths now
 
-    def _found(self) -> tuple[Spot, Step]:
-        spot = find_place(self._view, self._address)
-        return spot, self._view.body(spot.scope).steps[spot.step]
+    @property
+    def is_over(self) -> bool:
+        """Whether the run has ended."""
+        return self._record.is_over
+
+    def found(self) -> tuple[Spot, Step]:
+        """Return the place, and the step that it belongs to. Raises InvalidParameters."""
+        spot = find_place(self.view, self._address)
+        return spot, self.view.body(spot.scope).steps[spot.step]
 
     # -- how far it is ----------------------------------------------------------------------------
     def status(self) -> TreeNode:
         """Return the place as a node of the tree."""
         try:
-            spot, step = self._found()
+            spot, step = self.found()
         except BranchNotTaken:
             return TreeNode(self._address, "skipped", 1, skipped=1)
         except NotThere:
@@ -138,7 +146,7 @@ class _Look:
 
     def _status(self, spot: Spot, step: Step, *, is_told: bool = True) -> TreeNode:
         """Say how far a place is; an item without worker and times, which cost the run's events, if not `is_told`."""
-        view, reader = self._view, self._control.store.reader
+        view, reader = self.view, self._control.store.reader
         counts = reader.within(view.run_id, {spot.scope: [spot.step]}).get(spot.scope, {}).get(spot.step, Counts(-1))
         activity = activities(view, self._under_way, is_over=self._record.is_over)[spot.scope, spot.step]
         if spot.lo >= 0:
@@ -165,16 +173,7 @@ class _Look:
     def _item(self, spot: Spot, step: Step, counts: Counts, inner: Mapping[int, str]) -> TreeNode:
         """Say how far one item of a fan-out is, or several."""
         under_way = self._under_way
-        is_complete = counts.done + counts.skipped >= counts.total
-        words = self._ended(spot, step, is_complete)
-        words |= {index: word for index, word in inner.items() if index in words}
-        for word, spots in (
-            ("running", under_way.claimed),
-            ("retrying", under_way.retrying),
-            ("failed", under_way.failed),
-        ):
-            here = (each for each in spots if (each.scope, each.step) == (spot.scope, spot.step))
-            words |= {index: word for each in here for index in range(each.lo, each.hi) if index in words}
+        words = self._item_words(spot, step, counts, inner)
         number = Counter(words.values())
         others = {word: number[word] for word in WORDS}
         begun = len(words) > number["waiting"]
@@ -185,7 +184,7 @@ class _Look:
             piece
             for each in under_way.claimed
             if (each.scope, each.step) == (spot.scope, spot.step) and each.lo < spot.hi and spot.lo < each.hi
-            for piece in running_pieces(self._view, [each])[spot.scope, spot.step]
+            for piece in running_pieces(self.view, [each])[spot.scope, spot.step]
         )
         node = TreeNode(self._address, state, len(words), number["done"], skipped=number["skipped"])
         node = _with(node, others)
@@ -193,6 +192,39 @@ class _Look:
             piece = pieces[0]
             return replace(node, worker=piece.worker, attempt=piece.attempt, started=piece.started, pieces=pieces)
         return node
+
+    def words(self, spot: Spot, step: Step) -> dict[int, str]:
+        """Return the state of each of some items."""
+        view, reader = self.view, self._control.store.reader
+        counts = reader.within(view.run_id, {spot.scope: [spot.step]}).get(spot.scope, {}).get(spot.step, Counts(-1))
+        activity = activities(view, self._under_way, is_over=self._record.is_over)[spot.scope, spot.step]
+        words = self._item_words(spot, step, counts, activity.items)
+        if self._record.is_over:
+            cut_off = ("waiting", "running", "retrying")
+            return {index: "stopped" if word in cut_off else word for index, word in words.items()}
+        return words
+
+    def _item_words(self, spot: Spot, step: Step, counts: Counts, inner: Mapping[int, str]) -> dict[int, str]:
+        words = self._ended(spot, step, counts.done + counts.skipped >= counts.total)
+        urgent = self._urgent(spot, inner)
+        return {index: urgent.get(index, word) for index, word in words.items()}
+
+    def urgent(self, spot: Spot) -> dict[int, str]:
+        """Return the items of a fan-out that run, are to be tried again or have failed, as far as they are told."""
+        inner = activities(self.view, self._under_way, is_over=self._record.is_over)[spot.scope, spot.step].items
+        return self._urgent(spot, inner)
+
+    def _urgent(self, spot: Spot, inner: Mapping[int, str]) -> dict[int, str]:
+        under_way, words = self._under_way, dict(inner)
+        for word, spots in (
+            ("running", under_way.claimed),
+            ("retrying", under_way.retrying),
+            ("failed", under_way.failed),
+        ):
+            here = (each for each in spots if (each.scope, each.step) == (spot.scope, spot.step))
+            lows = ((max(each.lo, spot.lo, 0), max(each.hi, each.lo + 1)) for each in here)
+            words |= {index: word for lo, hi in lows for index in range(lo, hi if spot.hi < 0 else min(hi, spot.hi))}
+        return words
 
     def _timed(self, node: TreeNode, spot: Spot) -> TreeNode:
         """Say of an item that is not being executed who has done so last, and when, as far as that is kept."""
@@ -210,6 +242,8 @@ class _Look:
         What is stored or was told of an item may be from before it was cleared, or from an attempt that was lost.
         """
         items = range(spot.lo, spot.hi)
+        if step.kind == "dag" and not is_complete:
+            return self._closed(spot)
         if step.outputs:
             words = self._stored(spot, step)
         else:
@@ -217,12 +251,30 @@ class _Look:
             words = {index: event.kind for index, event in told.items() if event.kind in ("done", "skipped")}
         if is_complete:
             return {index: words.get(index, "done") for index in items}
-        done = self._control.store.reader.done(self._view.run_id, spot.scope, spot.step) if words else ()
+        done = self._all_done(spot) if words else ()
         return {index: words.get(index, "waiting") if index in done else "waiting" for index in items}
+
+    def _closed(self, spot: Spot) -> dict[int, str]:
+        """Say which items of a mapped DAG have handed their outputs over: only these are looked at, not all scopes."""
+        run_id = self.view.run_id
+        scopes = {scope_id(run_id, spot.scope, spot.step, index): index for index in range(spot.lo, spot.hi)}
+        within = self._control.store.reader.within(run_id, dict.fromkeys(scopes, (0,)))
+        closes = {index: within[name][CLOSE] if name in within else Counts() for name, index in scopes.items()}
+        return {
+            index: "skipped" if close.skipped else "done" if close.done else "waiting"
+            for index, close in closes.items()
+        }
+
+    def _all_done(self, spot: Spot) -> Collection[int]:
+        """Return the items of a fan-out that are done; it costs a look at what is outstanding, and is asked once."""
+        place = spot.scope, spot.step
+        if place not in self._done:
+            self._done[place] = self._control.store.reader.done(self.view.run_id, *place)
+        return self._done[place]
 
     def _stored(self, spot: Spot, step: Step) -> dict[int, str]:
         """Return which items have a result, or a marker in its place."""
-        blocks = self._control.store.reader.blocks(self._view.run_id, spot.scope, f"{spot.step}.0", spot.lo, spot.hi)
+        blocks = self._control.store.reader.blocks(self.view.run_id, spot.scope, f"{spot.step}.0", spot.lo, spot.hi)
         return {
             index: "skipped" if values.is_skipped(block.data) else "done"
             for block in sorted(blocks, key=lambda block: block.attempt)
@@ -233,17 +285,21 @@ class _Look:
     def _told(self, spot: Spot) -> dict[int, Event]:
         """Return the last event of each item, of those that are kept."""
         last: dict[int, Event] = {}
-        for event in self._events():
+        for event in self.events:
             if event.piece.startswith(f"{spot.scope}/{spot.step}/"):
                 lo = PieceId.parse(event.piece).lo
                 last |= dict.fromkeys(range(max(lo, spot.lo), min(event.hi, spot.hi)), event)
         return last
 
-    def _events(self) -> Iterator[Event]:
-        page, reader = self._control.store.reader.events(self._view.run_id, "", _PAGE), self._control.store.reader
-        while page:
-            yield from page
-            page = reader.events(self._view.run_id, page[-1].id, _PAGE) if len(page) >= _PAGE else []
+    @cached_property
+    def events(self) -> Sequence[Event]:
+        """What is kept of the run's events, oldest first."""
+        reader = self._control.store.reader
+        page = found = list(reader.events(self.view.run_id, "", _PAGE))
+        while len(page) >= _PAGE:
+            page = list(reader.events(self.view.run_id, page[-1].id, _PAGE))
+            found += page
+        return found
 
     # -- its result -------------------------------------------------------------------------------
     def result(self) -> Any:
@@ -252,7 +308,7 @@ class _Look:
         Raises NodeNotDone, NodeFailed, NodeSkipped, ValueFreed.
         """
         try:
-            spot, step = self._found()
+            spot, step = self.found()
         except BranchNotTaken as error:
             raise NodeSkipped(f"node {self._address} was skipped", "its branch was not taken") from error
         except NotThere as error:
@@ -278,16 +334,16 @@ class _Look:
         if not step.outputs:
             problem = "was never stored, because nothing in its DAG reads it"
             raise ValueFreed(f"the result of node {self._address}", problem, "return it from the DAG")
-        shape = self._view.program.body(step.target).returns if step.kind == "dag" else None
+        shape = self.view.program.body(step.target).returns if step.kind == "dag" else None
         whole = next((at for at, out in enumerate(step.outputs) if _is_whole(step, at)), None)
         if shape is None and whole is not None:
             return self._output(spot, step, whole)
         if step.kind != "dag":
             raise only_parts(self._address, [path_text(output.path) for output in step.outputs])
-        return Shaped(self._view, spot, step, self._address).value()
+        return Shaped(self.view, spot, step, self._address).value()
 
     def _output(self, spot: Spot, step: Step, at: int) -> Any:
-        view, token = self._view, f"{spot.step}.{at}"
+        view, token = self.view, f"{spot.step}.{at}"
         reader = Reader(view, view.scope(spot.scope))
         is_branch = "branch" in step.options
         if spot.lo >= 0 or is_branch:
@@ -304,33 +360,33 @@ class _Look:
             piece = PieceId(failed.scope, failed.step, failed.lo)
             if not self._is_within(piece, spot):
                 continue
-            error = following.node_failed(self._view, piece.name)
+            error = following.node_failed(self.view, piece.name)
             if error is not None:
                 return error
         return NodeNotDone(self._address, "failed", self._record.is_over)
 
-    def errors(self) -> list[Failure]:
-        """Return the attempts that failed in this place."""
+    def errors(self, most: int | None = None) -> list[Failure]:
+        """Return the attempts that failed in this place, of those of the run that are looked at."""
         try:
-            spot, _ = self._found()
+            spot, _ = self.found()
         except NotThere:
             return []
-        return following.errors(self._control, self._view.run_id, lambda piece: self._is_within(piece, spot))
+        return following.errors(self._control, self.view.run_id, lambda piece: self._is_within(piece, spot), most)
 
     def logs(self) -> list[PieceLog]:
         """Return what this place logged last."""
         try:
-            spot, _ = self._found()
+            spot, _ = self.found()
         except NotThere:
             return []
-        return logs(self._control, self._view.run_id, lambda piece: self._is_within(piece, spot))
+        return logs(self._control, self.view.run_id, lambda piece: self._is_within(piece, spot))
 
     def _is_within(self, piece: PieceId, place: Spot) -> bool:
         """Return whether a piece belongs to a place, in a scope however deep below it."""
         scope, step, lo = piece
         try:
             while (scope, step) != place[:2] and scope != ROOT:
-                around: Scope = self._view.scope(scope)
+                around: Scope = self.view.scope(scope)
                 scope, step, lo = around.parent, around.step, around.index
         except BadSignature:  # it was taken back meanwhile
             return False

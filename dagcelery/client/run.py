@@ -11,7 +11,8 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from html import escape
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast
 
 from dagcelery.client import following, lifecycle, timeline
 from dagcelery.client.arguments import check_deadline, check_key, check_number, check_text, check_wait
@@ -20,7 +21,9 @@ from dagcelery.client.lifecycle import Submittable, dag_of, deadline_of, new_run
 from dagcelery.client.listing import Wanted, listed, moment
 from dagcelery.client.logs import PieceLog, logs
 from dagcelery.client.node import Parameters, RunNode, parameters
+from dagcelery.client.preview import Preview, preview
 from dagcelery.client.status import RunStatus, as_html, run_status
+from dagcelery.client.structure import RunGraph, structure
 from dagcelery.client.tree import TreeNode, tree
 from dagcelery.engine.run_control import RunControl
 from dagcelery.errors import DagceleryError, InvalidParameters, NotConfigured
@@ -126,6 +129,14 @@ class Run(Generic[R_co]):
         """`tree` without blocking the event loop."""
         return await asyncio.to_thread(self.tree, items, most)
 
+    def structure(self) -> RunGraph:
+        """Return the graph as data: nodes with the names that `status` gives them, boxes, and what follows what."""
+        return structure(self._control, self.id)
+
+    async def astructure(self) -> RunGraph:
+        """`structure` without blocking the event loop."""
+        return await asyncio.to_thread(self.structure)
+
     def events(self, after: str = "", *, follow: bool = True, started: bool = False) -> Iterator[RunEvent]:
         """Yield what has happened since the position `after` ("": all), then what happens, until the run is over.
 
@@ -165,10 +176,7 @@ class Run(Generic[R_co]):
         return await asyncio.to_thread(self.logs)
 
     def trace(self, path: str | None = None) -> dict[str, Any]:
-        """Return the run, over or not, as a trace, which ui.perfetto.dev and chrome://tracing open; write it to `path`.
-
-        It has a track for each process and a slice for each piece, arrows from what a piece waited for, and no value.
-        """
+        """Return the run, over or not, as a trace, for ui.perfetto.dev and chrome://tracing; write it to `path`."""
         made = timeline.trace(self._control, self.id)
         if path is not None:
             timeline.write(made, path)
@@ -255,6 +263,14 @@ class Run(Generic[R_co]):
         """`retry_from` without blocking the event loop."""
         return await asyncio.to_thread(self.retry_from, address, deadline=deadline, allow_code_change=allow_code_change)
 
+    def preview(self, action: Literal["cancel", "resume", "retry", "delete"], address: str = "") -> Preview:
+        """Say what `cancel`, `resume`, `retry_from(address)` or `delete` would do now. Raises what these do."""
+        return preview(self._control, self.id, action, address)
+
+    async def apreview(self, action: Literal["cancel", "resume", "retry", "delete"], address: str = "") -> Preview:
+        """`preview` without blocking the event loop."""
+        return await asyncio.to_thread(self.preview, action, address)
+
     def _delivered(self) -> Self:
         """Deliver the messages of an eager run, which has no workers."""
         if self._local is not None:
@@ -271,6 +287,19 @@ class Run(Generic[R_co]):
     async def adelete(self) -> None:
         """`delete` without blocking the event loop."""
         await asyncio.to_thread(self.delete)
+
+    def to_html(self, path: str | Path) -> Path:
+        """Write the run's page as it is now into one file, which needs no server and no network.
+
+        It has the inputs, results and attempts of up to 150 nodes and items, failed ones first; of large runs of fewer.
+        """
+        from dagcelery.client import answers  # late: few processes make pages
+
+        return answers.save(self._control, self.id, path)
+
+    async def ato_html(self, path: str | Path) -> Path:
+        """`to_html` without blocking the event loop."""
+        return await asyncio.to_thread(self.to_html, path)
 
     def __repr__(self) -> str:
         return f"Run({self.id!r})"
@@ -303,8 +332,7 @@ class Run(Generic[R_co]):
 class RunSummary:
     """A run in a list of runs: what it is, and when it got there, in seconds since the epoch, None: not yet.
 
-    It took `seconds`, without the times between an end and a `resume`. `params` are its parameters as texts, shortened
-    and with secrets masked.
+    It took `seconds`, without the times between an end and a `resume`. `params` are shortened, with secrets masked.
     """
 
     id: str
@@ -322,6 +350,14 @@ class RunSummary:
         """Return the same as JSON-able data."""
         names = ("id", "name", "created", "started", "ended", "seconds", "key", "params")
         return {name: getattr(self, name) for name in names} | {"state": str(self.state)}
+
+
+def summary(record: RunRecord, run: Run[Any]) -> RunSummary:
+    """Return what a list says of a run."""
+    started, ended = record.started or None, record.ended or None
+    seconds = ended - started - record.paused(started, ended) if started and ended else None
+    times = record.created, started, ended, seconds
+    return RunSummary(record.id, record.name, RunState(record.state), *times, run, record.key, record.shown)
 
 
 @dataclass
@@ -403,14 +439,7 @@ class Client:
             check_text(f"dag={shown(dag)}", dag, "give a DAG, or its name such as 'pkg.mod:name'")
         name = "" if dag is None else dag if isinstance(dag, str) else plan_of(dag, settings=self.settings).name
         wanted = Wanted(state, key, moment(since))
-        return [self._summary(record) for record in listed(self.store, name, wanted, limit)]
-
-    def _summary(self, record: RunRecord) -> RunSummary:
-        run: Run[Any] = Run(record.id, client=self)
-        state, started, ended = RunState(record.state), record.started or None, record.ended or None
-        seconds = ended - started - record.paused(started, ended) if started and ended else None
-        times = record.created, started, ended, seconds
-        return RunSummary(record.id, record.name, state, *times, run, record.key, record.shown)
+        return [summary(record, Run(record.id, client=self)) for record in listed(self.store, name, wanted, limit)]
 
 
 # -- which client --------------------------------------------------------------------------------

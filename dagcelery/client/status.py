@@ -54,6 +54,9 @@ def state_of(
     return "retrying" if retrying else "running" if running else "waiting"
 
 
+_DERIVED: Final = ("waiting", "stopped", "state", "seconds")
+
+
 # Not frozen, since there may be many thousands: to make a frozen one takes three times as long.
 @dataclass(slots=True, repr=False, unsafe_hash=True)
 class NodeStatus:
@@ -130,8 +133,9 @@ class NodeStatus:
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON-able data, with the derived numbers."""
-        derived = ("waiting", "stopped", "state", "seconds")
-        return asdict(self) | {name: getattr(self, name) for name in derived}
+        # Not `asdict`, which copies what cannot change: there may be many thousands of nodes.
+        told = {name: getattr(self, name) for name in (*self.__slots__, *_DERIVED)}
+        return told | {"pieces": tuple(map(asdict, self.pieces))}
 
     def __str__(self) -> str:
         return "  ".join(filter(None, (self.name, counts_text(self), self.state, last_word(self))))
@@ -149,7 +153,7 @@ class RunStatus:
     secrets masked; `Run.params` has the values. `why` says why none of it may start yet, or why
     nothing goes on: the store is full. `deadline` is when it will be ended if it is not over by then (None: never), and
     `epoch` counts how often it was begun: 1, and one more for each `resume`. Between these it `paused` for so many
-    seconds.
+    seconds; `pauses` are all times at which it was over.
     """
 
     id: str
@@ -168,6 +172,7 @@ class RunStatus:
     paused: float = 0.0
     key: str | None = None
     params: Mapping[str, str] = field(default_factory=dict)
+    pauses: tuple[tuple[float, float], ...] = ()
 
     @property
     def seconds(self) -> float | None:
@@ -185,8 +190,9 @@ class RunStatus:
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON-able data, with each node's derived numbers."""
+        told = {name: getattr(self, name) for name in self.__slots__} | {"params": dict(self.params)}
         nodes = [node.to_dict() for node in self.nodes]
-        return asdict(self) | {"state": str(self.state), "seconds": self.seconds, "nodes": nodes}
+        return told | {"state": str(self.state), "seconds": self.seconds, "nodes": nodes}
 
     def __str__(self) -> str:
         rows = [(node.name, counts_text(node), node.state, last_word(node)) for node in worst_first(self.nodes)]
@@ -246,7 +252,22 @@ def run_status(control: RunControl, run_id: str) -> RunStatus:
         paused=record.paused(started, ended) if started and ended else 0.0,
         key=record.key,
         params=record.shown,
+        pauses=tuple((since, until) for since, until in record.pauses),
     )
+
+
+def news(control: RunControl, record: RunRecord) -> str:
+    """Return what there is to say of a run that is over beside its state, as `RunStatus.news` does, without a status.
+
+    Raises RunNotFound, BadSignature.
+    """
+    if not record.failed:
+        return record.reason
+    view = control.view(record.id)
+    view.look(record.epoch)
+    error = _error(control, record)
+    address = view.piece_address(record.failed)
+    return f"{address}: {error}" if error else address
 
 
 def _error(control: RunControl, record: RunRecord) -> str:

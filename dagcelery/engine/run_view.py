@@ -326,13 +326,18 @@ class RunView:
 
     def codec(self, scope: str, token: str) -> Codec:
         """Return the codec of a value that `token` names right in `scope`."""
+        return self.program.codec(self._codec_number(scope, token))
+
+    def codec_kind(self, scope: str, token: str) -> str:
+        """Return which codec that is, in a word: ``json``, ``pickle``."""
+        return str(self.program.codec_specs[self._codec_number(scope, token)]["kind"])
+
+    def _codec_number(self, scope: str, token: str) -> int:
         body = self.body(scope)
         if token.startswith("$"):
-            number = next(param.codec for param in body.params if param.name == token[1:])
-        else:
-            step, output = token.split(".")
-            number = body.steps[int(step)].outputs[int(output)].codec
-        return self.program.codec(number)
+            return next(param.codec for param in body.params if param.name == token[1:])
+        step, output = token.split(".")
+        return body.steps[int(step)].outputs[int(output)].codec
 
     def list_over(self, scope: str, token: str) -> str | None:
         """Return the token that counts a list's items if `token` right in `scope` is stored in blocks, else None."""

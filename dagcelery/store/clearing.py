@@ -19,7 +19,7 @@ import json
 import random
 import time
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,6 +52,11 @@ def clear(server: StoreServer, run_id: str, places: Sequence[Spot]) -> bool:
             is_left_to_another = True
             time.sleep(random.random() * pause)
             pause = min(_LONGEST_PAUSE_SECONDS, 2 * pause)
+
+
+def foreseen(server: StoreServer, run_id: str, places: Sequence[Spot]) -> Mapping[tuple[int, int], int]:
+    """Do what `RunReader.foreseen` promises; nothing is written. Of a scope that goes each step counts once."""
+    return _Clearing(server, run_id).foreseen(places)
 
 
 class _AnotherClears(Exception):
@@ -131,6 +136,22 @@ class _Clearing:
             places = ()  # others have come while it was cleared; ours are in the mark
         return False
 
+    def foreseen(self, places: Sequence[Spot]) -> Mapping[tuple[int, int], int]:
+        """How many pieces of each step are to go."""
+        cuts = self._cut(self._wide(places))
+        gone = _within(self._survey.scopes(), cuts)
+        pieces = Counter[tuple[int, int]]()
+        for name, cut in cuts.items():
+            body = cut.survey.scope.body
+            for step in cut.whole if name not in gone else ():
+                if step >= 0:
+                    pieces[body, step] += (cut.survey.items(step) or 0) if cut.survey.entries[step].over else 1
+            for step in cut.partial() if name not in gone else ():
+                pieces[body, step] += len(cut.items.get(step, ()))
+        for scope in gone.values():
+            pieces.update((scope.body, step) for step in self._survey.body(scope.body) if step >= 0)
+        return +pieces
+
     def _begin(self, places: Sequence[Spot]) -> list[list[Any]] | None:
         """Mark the run, and answer all places of the mark; None if nothing can be cleared."""
         self._survey = Survey(self._server.client, self._run_id)
@@ -173,6 +194,13 @@ class _Clearing:
                 pass
 
     def _widened(self, places: Sequence[Spot]) -> Sequence[Spot]:
+        """Widen the places as far as needed, and the mark."""
+        wide = self._wide(places)
+        if wide != list(places):
+            self._act("widen", places=[spot[:4] for spot in wide])  # what is cleared does not say any more what it was
+        return wide
+
+    def _wide(self, places: Sequence[Spot]) -> list[Spot]:
         """In a scope that was skipped nothing goes on, and what a closed one read may be freed where a run keeps only
         its outputs: the item that the scope belongs to is entered anew.
         """
@@ -186,8 +214,6 @@ class _Clearing:
                     wider = Spot(scope.parent, scope.step, scope.index, scope.index + 1 if scope.index >= 0 else -1)
                 name = scope.parent
             wide.append(wider)
-        if wide != list(places):
-            self._act("widen", places=[spot[:4] for spot in wide])  # what is cleared does not say any more what it was
         return wide
 
     def _cut(self, places: Sequence[Spot]) -> dict[str, _Cut]:

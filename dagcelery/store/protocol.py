@@ -227,6 +227,14 @@ class RunReader(Protocol):
     def values(self, run_id: str, scope: str, tokens: Sequence[str]) -> Sequence[bytes | None]:
         """Sealed whole values, read in bounded portions; None where nothing is stored. Tokens may begin with ``^``."""
 
+    def glimpse(self, run_id: str, scope: str, token: str, most: int) -> tuple[int, bytes | None]:
+        """About how many bytes a sealed whole value has, 0 if nothing is stored; and the bytes, of more than `most`
+        none. A token has no ``^``.
+        """
+
+    def first_blocks(self, run_id: str, scope: str, token: str, lo: int, hi: int) -> Sequence[Block]:
+        """As many of the sealed `blocks` as one call gives, with no data of those that are too large for that."""
+
     def blocks(self, run_id: str, scope: str, token: str, lo: int, hi: int) -> Iterable[Block]:
         """Sealed blocks that overlap ``[lo, hi)``, in order of `lo`, read in bounded portions.
 
@@ -236,8 +244,8 @@ class RunReader(Protocol):
     def scopes(self, run_id: str, scopes: Sequence[str]) -> Sequence[Scope]:
         """What `scope` answers of several, at once; those that hang nowhere are left out."""
 
-    def failures(self, run_id: str) -> Mapping[str, bytes]:
-        """Sealed failures by piece."""
+    def failures(self, run_id: str, most: int | None = None) -> Mapping[str, bytes]:
+        """Sealed failures by piece; of very many about as many as `most`, whichever come first."""
 
     def failure(self, run_id: str, piece: str) -> bytes | None:
         """The sealed failure of one piece, or None."""
@@ -279,6 +287,12 @@ class RunReader(Protocol):
 
         Begins with one of kind "missed" where what came next is not kept any more; the newest 10,000 are.
         """
+
+    def last_event(self, run_id: str) -> str:
+        """The id of the run's newest event, "" if there is none."""
+
+    def foreseen(self, run_id: str, places: Sequence[Spot]) -> Mapping[tuple[int, int], int]:
+        """How many pieces of each step, by body and step, `RunMachine.clear` would make as if never executed."""
 
     def listening(self, run_id: str) -> AbstractContextManager[Listen]:
         """Keep what is needed to wait for a run again and again."""

@@ -94,6 +94,18 @@ class ReaderAdapter:
             values += self._run("values", run_id, request)
         return [self._unstaged(run_id, data) if data else None for data in values]
 
+    def glimpse(self, run_id: str, scope: str, token: str, most: int) -> tuple[int, bytes | None]:
+        at, client = key(run_id, "o", scope), self._server.client
+        size = int(client.hstrlen(at, token))
+        data: bytes | None = client.hget(at, token) if 0 < size <= most else None
+        if data is not None and data[:1] == STAGED:
+            return int(client.hlen(key(run_id, data[1:].decode()))) * CHUNK_BYTES, None
+        return size, data
+
+    def first_blocks(self, run_id: str, scope: str, token: str, lo: int, hi: int) -> Sequence[Block]:
+        _, pairs = self._run("blocks", run_id, {"scope": scope, "token": token, "lo": lo, "hi": hi})
+        return [replace(block, data=b"") if block.data[:1] == STAGED else block for block in wire.blocks(token, pairs)]
+
     def blocks(self, run_id: str, scope: str, token: str, lo: int, hi: int) -> Iterator[Block]:
         while lo < hi:
             request = {"scope": scope, "token": token, "lo": lo, "hi": hi}
@@ -101,8 +113,10 @@ class ReaderAdapter:
             for block in wire.blocks(token, pairs):
                 yield replace(block, data=self._unstaged(run_id, block.data)) if block.data[:1] == STAGED else block
 
-    def failures(self, run_id: str) -> Mapping[str, bytes]:
-        return {piece.decode(): data for piece, data in self._server.client.hgetall(key(run_id, "f")).items()}
+    def failures(self, run_id: str, most: int | None = None) -> Mapping[str, bytes]:
+        at, client = key(run_id, "f"), self._server.client
+        found = client.hgetall(at).items() if most is None else islice(client.hscan_iter(at, count=500), most)
+        return {piece.decode(): data for piece, data in found}
 
     def failure(self, run_id: str, piece: str) -> bytes | None:
         found: bytes | None = self._server.client.hget(key(run_id, "f"), piece)
@@ -139,6 +153,13 @@ class ReaderAdapter:
         is_whole = not events or (events[0].kind == "created" and not after)
         gap = [] if is_whole else [Event(after or "0-0", "missed", "", 0, -1, 0, 0.0, 0.0)]
         return [*gap, *events][:limit]
+
+    def last_event(self, run_id: str) -> str:
+        newest = self._server.client.xrevrange(key(run_id, "e"), count=1)
+        return str(newest[0][0].decode()) if newest else ""
+
+    def foreseen(self, run_id: str, places: Sequence[Spot]) -> Mapping[tuple[int, int], int]:
+        return clearing.foreseen(self._server, run_id, places)
 
     def listening(self, run_id: str) -> AbstractContextManager[Listen]:
         return self._server.listening(run_id)

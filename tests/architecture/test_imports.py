@@ -43,14 +43,17 @@ LAW: dict[str, set[str]] = {
     "client": {"model", "planner", "payload", "engine", "worker", "settings", "store"},
     "export": {"model", "planner", "payload", "client", "settings"},
     "doctor": {"client.reasons", "client.status", "hooks.smtp", "worker", "settings", "store"},
+    # It reads runs through the client, as any user would.
+    "web": {"client", "settings"},
     "local": {"settings", "client", "worker", "planner.plan", "model.options"},
 }
 # Single modules that see more than their room: one way to write DAGs also draws and starts them, and finds what it
-# needs for that late; beat looks for what has a schedule, in files too, and submits it.
+# needs for that late; beat looks for what has a schedule, in files too, and submits it; a run writes its page, late.
 WIDER: dict[str, set[str]] = {
     "frontends/stages": {"draw", "local"},
     "frontends/yaml": {"hooks"},
     "worker/beat": {"client", "model", "frontends.yaml"},
+    "client/answers": {"web.report"},
 }
 LATE = ["frontends/stages"]
 ABOVE_ALL = {"__init__", "cli", "compat", "testing"}
@@ -76,6 +79,10 @@ THIRD_PARTY: dict[str, set[str]] = {
     "fsspec": {"payload/spill"},
     "pytest": {"testing"},
     "watchfiles": {"cli/workers"},
+    "starlette": {"web"},
+    "uvicorn": {"cli/page"},
+    "flower": {"web/behind_flower"},
+    "tornado": {"web/behind_flower"},
 }
 
 # What is a value in and a value out cannot differ from one process to the next.
@@ -170,6 +177,11 @@ def test_decorating_loads_little() -> None:
     loaded = loaded_after("from dagcelery import dag, task")
     assert len([name for name in loaded if name.partition(".")[0] == "dagcelery"]) <= MOST_MODULES_TO_DECORATE
     assert not loaded & {"asyncio", "difflib", "hashlib", "json", "zoneinfo"}
+
+
+def test_what_serves_the_page_is_loaded_only_where_it_is_served() -> None:
+    loaded = loaded_after("from dagcelery import Run, submit\nimport dagcelery.cli, dagcelery.web.data")
+    assert not loaded & {"flower", "starlette", "tornado", "uvicorn"}
 
 
 def test_invoke_needs_neither_celery_nor_redis() -> None:

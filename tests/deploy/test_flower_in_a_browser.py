@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 import time
 import urllib.error
 import urllib.request
@@ -24,10 +23,10 @@ from dagcelery.local.cluster import default_client
 from dagcelery.local.guard import Guard, tail
 from dagcelery.local.server import free_ports
 
+from .browsing import CHROMIUM, NO_CHROMIUM
 from .installation import BOOT_SECONDS
 from .test_flower import COMMAND, environment
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 LOGIN = ("ops", "secret")
 SECONDS = 30.0
 SECRET = 424_242
@@ -38,7 +37,7 @@ FILTERED = """run => {
 }"""
 """Whether the table shows all nodes of a run, and nothing else."""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium")
+pytestmark = NO_CHROMIUM
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 

@@ -26,6 +26,10 @@ def test_every_setting_has_a_variable_of_its_name() -> None:
         "smtp_url": "smtps://me:secret@mail",
         "smtp_from": "dags@example.com",
         "run_url": "https://dags.example.com/{run}",
+        "flower_url": "https://flower.example.com",
+        "trace_link": "https://traces.example.com/{run}",
+        "log_link": "https://logs.example.com/{run}/{node}",
+        "web_token": "a token of 16 characters, or more",
         "code_mismatch": "error",
         "log_level": "debug",
     }
@@ -82,6 +86,8 @@ def test_an_unknown_argument_is_refused() -> None:
         ("smtp_from", "nobody"),
         ("smtp_from", "a@b\nBcc: c@d"),
         ("run_url", "dags.example.com/{run}"),
+        ("log_link", "javascript:alert(1)"),
+        ("web_token", "letmein"),
     ],
 )
 def test_settings_of_mails_are_checked_and_passwords_not_told(name: str, value: str) -> None:

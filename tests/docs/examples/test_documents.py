@@ -39,11 +39,11 @@ DOCUMENTS = [
     ROOT / name
     for name in (
         *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"),
-        *("docs/argo.md", "docs/bodies.md", "docs/glossary.md", "docs/security.md"),
+        *("docs/argo.md", "docs/bodies.md", "docs/glossary.md", "docs/page.md", "docs/security.md"),
     )
 ]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
-SERVING = re.compile(r"celery -A \S+ (worker|beat)\b|dagcelery worker\b|dagcelery dev$|uvicorn ")
+SERVING = re.compile(r"celery -A \S+ (worker|beat)\b|dagcelery worker\b|dagcelery dev$|dagcelery ui\b|uvicorn ")
 
 
 @dataclasses.dataclass(frozen=True)
