@@ -57,7 +57,7 @@ def argo(
     """
     more = _object_in(spec) if spec is not None else {}
     params = parameters(target, pairs, file)
-    words = shlex.split(command)
+    words = _words(command)
     documents = manifests(
         target.found, target=target.name, params=params, command=words, spec=more, hooks=not without_hooks, **options
     )
@@ -70,6 +70,15 @@ def argo(
     except OSError as error:
         problem = f"cannot be written: {error.strerror or error}"
         raise InvalidLocation(output, problem, "name another file") from error
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{command!r} ends within quotation marks; close them", param_hint="--command"
+        ) from error
 
 
 def _object_in(file: TextIO) -> dict[str, Any]:

@@ -86,9 +86,10 @@ class InMemoryBroker:
 def eager_settings(settings: Settings) -> Settings:
     """Return settings for a process that hands work to no other: it works on a run for as long as there is work.
 
-    Nothing is spilled, since the store goes with the process, and no sweep would remove the files.
+    Nothing is spilled, since the store goes with the process, and no sweep would remove the files. Nor is the store
+    that is configured the one of such a run.
     """
-    return replace(settings, slice_seconds=_FOR_EVER, handoff_seconds=_FOR_EVER, spill_url="")
+    return replace(settings, slice_seconds=_FOR_EVER, handoff_seconds=_FOR_EVER, spill_url="", store_url="")
 
 
 _KEY = secrets.token_hex(16)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 from dagcelery.engine.durations import BATCH_SECONDS
@@ -38,6 +39,8 @@ class Batch:
         self.waiting = deque(claims)
         self.executed: list[Executed] = []
         self.in_hand: Claim | None = None
+        self.kept: set[str] = set()
+        """Pieces that this worker has committed: only what was executed behind these may be committed as well."""
         self.told: deque[tuple[Sequence[Executed], Response]] = deque()
         """What is committed: hooks and listeners hear of it from the worker's thread."""
 
@@ -55,9 +58,18 @@ class Batch:
             self.in_hand = None
             return self.executed[-1]
 
+    def parts(self) -> list[list[Executed]]:
+        """Put what is executed in the order of its commits, and return it by call."""
+        parts = list(portions(self.executed))
+        self.executed = list(chain.from_iterable(parts))
+        return parts
+
     def committed(self, portion: Sequence[Executed], response: Response) -> None:
         """Note what came of the first of what is executed, and who has to be told."""
         del self.executed[: len(portion)]
+        self.kept.update(
+            claim.piece for (claim, _), state in zip(portion, response.states, strict=False) if state == "committed"
+        )
         self.told.append((portion, response))
 
 
@@ -117,46 +129,31 @@ def is_plain(portion: Sequence[Executed]) -> bool:
 
 
 def portions(executed: Sequence[Executed]) -> Iterator[list[Executed]]:
-    """Yield what is committed together: what failed, was refused or has children is told alone.
+    """Yield what is committed together: what failed, was refused or has children is told alone, after all others.
 
-    A large result behind others is, too: it is staged under the number of an attempt, which has to be its own by then.
+    A large result behind others is told alone, too: it is staged under the number of an attempt, which has to be its
+    own by then. What was executed behind pieces of another portion begins one: the call in front of it claims it.
     """
-    portion = list[Executed]()
+    portion, names = list[Executed](), set[str]()
     left = CHUNK_BYTES
-    for each in executed:
+    for each in sorted(executed, key=lambda one: not is_plain([one])):
         claim, result = each
         size = sum(map(len, result.values.values())) + len(result.log)
         is_staged = bool(result.lists) or len(result.values) > FEW
-        is_alone = not is_plain([each]) or (claim.follows and is_staged)
-        if portion and (is_alone or size > left or not is_plain(portion)):
+        is_first = not is_plain([each]) or not claim.follows <= names or (claim.follows and is_staged)
+        if portion and (is_first or size > left or not is_plain(portion)):
             yield portion
-            portion, left = [], CHUNK_BYTES
+            portion, names, left = [], set(), CHUNK_BYTES
         portion.append(each)
+        names.add(claim.piece)
         left -= size
     if portion:
         yield portion
 
 
-def in_one_call(portions: Iterable[list[Executed]]) -> Iterator[list[Executed]]:
-    """Leave out what was executed behind pieces of other portions: it is ready by then, and whoever claims it calls it.
-
-    The first one of a portion may follow pieces of the one before, whose commit claims it.
-    """
-    before = None
-    for portion in portions:
-        kept, names = list[Executed](), set[str]()
-        for claim, result in portion:
-            if claim.follows <= names or (not kept and (before is None or claim.follows <= before)):
-                kept.append((claim, result))
-                names.add(claim.piece)
-            elif result.error is not None:
-                failures.release(result.error)
-        if kept:
-            yield kept
-            before = names
-
-
 def without_result(executed: Executed) -> Executed:
     """Return what says nothing but that a piece was executed without a claim that could be had: it commits nothing."""
     claim, result = executed
+    if result.error is not None:
+        failures.release(result.error)
     return claim, TaskResult(started=result.started, seconds=result.seconds)

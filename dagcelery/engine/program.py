@@ -306,6 +306,11 @@ class Program:
         plan, number = self._homes[body]
         return topology(plan)[number][step].function if step >= 0 else ""
 
+    def is_alone(self, body: int, step: int) -> bool:
+        """Return whether a step is never claimed in a batch."""
+        plan, number = self._homes[body]
+        return topology(plan)[number][step].is_alone
+
     def followers(self, body: int, step: int) -> Sequence[Follower]:
         """Return the steps that may be executed right behind this one, if others that they need are as well."""
         return followers(*self._homes[body], step) if step >= 0 else ()

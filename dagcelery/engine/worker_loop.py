@@ -19,7 +19,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
-from dagcelery.engine.batches import Batch, Behind, Executed, in_one_call, portions, without_result
+from dagcelery.engine.batches import Batch, Behind, Executed, without_result
 from dagcelery.engine.durations import BATCH_SECONDS, Durations
 from dagcelery.engine.execute import Execution
 from dagcelery.engine.hooks import Listener, call_task_hooks, seconds_each
@@ -156,7 +156,7 @@ class WorkerLoop:
             if len(claims) > 1 or (self._ready and not self._is_told):
                 watched.enter_context(engine.watch.over(partial(self._hand_on, batch)))
             try:
-                self._execute_all(batch, watched, is_followed=request is not _nothing)
+                self._execute_all(batch, watched, is_followed=request is not _nothing and self._has_company(first))
             except StoreUnavailable as outage:  # the store was asked for what a piece reads
                 error = outage
         with batch.lock:
@@ -197,6 +197,13 @@ class WorkerLoop:
                 is_watched = True
             batch.begin(following)
             behind.note(batch.end(self._execute(following)))
+
+    def _has_company(self, claim: Claim) -> bool:
+        """Return whether a death counts for no piece while others are executed with this one, as for the store."""
+        program, body = self._view.program, claim.scope.body
+        if claim.step < 0 or not program.knows(body) or program.is_alone(body, claim.step):
+            return False
+        return self._engine.durations.batch_size(program.clock_key(body, claim.step)) > 0
 
     def _execute(self, claim: Claim) -> TaskResult:
         engine, view = self._engine, self._view
@@ -244,7 +251,7 @@ class WorkerLoop:
         What was executed behind a piece is committed with it, or is claimed by the call that commits the piece: else
         another worker might have it in between.
         """
-        parts = list(in_one_call(portions(batch.executed)))
+        parts = batch.parts()
         if parts[0][0][0].follows:
             parts[0][0] = without_result(parts[0][0])
         for portion, behind in itertools.pairwise(parts):
@@ -253,16 +260,17 @@ class WorkerLoop:
             response = self._committed(batch, portion, want)
             claims = self._claimed(response)
             if following:
-                claim = self._owned(claims, response, following)
+                claim = self._owned(batch, claims, following)
                 behind[0] = without_result(behind[0]) if claim.follows else (claim, behind[0][1])
+                batch.executed[0] = behind[0]
         return self._committed(batch, parts[-1], request())
 
-    def _owned(self, claims: Sequence[Claim], response: Response, following: Claim) -> Claim:
+    def _owned(self, batch: Batch, claims: Sequence[Claim], following: Claim) -> Claim:
         """Return the claim of a piece that was executed without one, or the old one: if what it has read was not kept,
         or another worker has it.
         """
         for claim in claims:
-            if response.states[-1] == "committed" and claim.attempt == following.attempt and not claim.poisoned:
+            if following.follows <= batch.kept and claim.attempt == following.attempt and not claim.poisoned:
                 return claim
             self._store.machine.release(self._run, claim, self._owner)
         return following
@@ -376,7 +384,7 @@ class WorkerLoop:
                 is_news, response = True, self._commit_all(batch, want)
                 claims = self._claimed(response)
                 if following.follows:
-                    batch.in_hand = self._owned(claims, response, following)
+                    batch.in_hand = self._owned(batch, claims, following)
         if is_news or self._ready:
             self._tell()
 

@@ -27,7 +27,7 @@ def mail(to: str | Iterable[str], *, sender: str | None = None) -> Callable[[Not
 
     Raises InvalidDag for what is no address.
     """
-    recipients = [to] if isinstance(to, str) else list(to) if isinstance(to, Iterable) else [to]
+    recipients = list(to) if isinstance(to, Iterable) and not isinstance(to, str | bytes) else [to]
     if not recipients:
         raise InvalidDag("mail(to=[])", "names nobody", "give an address, or several")
     for address in recipients if sender is None else [*recipients, sender]:
@@ -60,4 +60,6 @@ def send_mail(notice: Notice, *, to: list[str], sender: str = "") -> None:
     from dagcelery.hooks.smtp import send
 
     settings = settings_here()
-    send(letter(notice, to, sender or settings.smtp_from, settings.run_url), settings.smtp_url, notice.run_id)
+    is_stored = bool(settings.store_url)
+    message = letter(notice, to, sender or settings.smtp_from, settings.run_url, is_stored=is_stored)
+    send(message, settings.smtp_url, notice.run_id)

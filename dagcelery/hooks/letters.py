@@ -24,10 +24,11 @@ _LINE_CHARACTERS: Final = 500
 _STATES: Final = {"done": "is done", "timed_out": "ran out of time", "cancelled": "was cancelled"}
 
 
-def letter(notice: Notice, to: Sequence[str], sender: str, page: str) -> EmailMessage:
+def letter(notice: Notice, to: Sequence[str], sender: str, page: str, *, is_stored: bool = True) -> EmailMessage:
     """Return the mail about a notice, without the header "From" if there is no `sender`.
 
-    `page` is the address of a page about a run, with ``{run}`` for its id, or "".
+    `page` is the address of a page about a run, with ``{run}`` for its id, or "". A run that is not stored, since it
+    is executed in process, is found there as little as by commands.
     """
     message = EmailMessage(policy=SMTP)
     message["Subject"] = _subject(notice)
@@ -40,7 +41,7 @@ def letter(notice: Notice, to: Sequence[str], sender: str, page: str) -> EmailMe
     message["Message-ID"] = f"<{hashlib.sha256(repr(what).encode()).hexdigest()[:32]}@{_domain(sender)}>"
     message["References"] = f"<{hashlib.sha256(notice.run_id.encode()).hexdigest()[:32]}@{_domain(sender)}>"
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content("\n".join(_lines(notice, page)) + "\n", charset="utf-8")
+    message.set_content("\n".join(_lines(notice, page, is_stored)) + "\n", charset="utf-8")
     return message
 
 
@@ -61,7 +62,7 @@ def _state(notice: Notice) -> str:
     return _STATES.get(notice.state, "failed")
 
 
-def _lines(notice: Notice, page: str) -> Iterator[str]:
+def _lines(notice: Notice, page: str, is_stored: bool) -> Iterator[str]:
     is_run = not notice.attempt  # those of pieces are counted from 1
     run = f"run {notice.run_id} of {one_line(notice.name)}"
     if is_run:
@@ -69,12 +70,13 @@ def _lines(notice: Notice, page: str) -> Iterator[str]:
     else:
         yield f"{one_line(notice.address)} {_state(notice)}, in the {run}."
     yield ""
-    yield from _facts(notice, page)
+    yield from _facts(notice, page if is_stored else "")
     if notice.traceback:
         yield from ("", *_tail(notice.traceback))
-    if is_run and notice.state != "done":
+    if is_stored and is_run and notice.state != "done":
         yield from ("", "When its cause is repaired, go on where it stopped:", f"    dagcelery resume {notice.run_id}")
-    yield from ("", "All that is known of it:", f"    dagcelery show {notice.run_id}")
+    if is_stored:
+        yield from ("", "All that is known of it:", f"    dagcelery show {notice.run_id}")
 
 
 def _facts(notice: Notice, page: str) -> Iterator[str]:

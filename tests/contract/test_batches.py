@@ -229,6 +229,16 @@ def test_a_death_counts_for_no_piece_that_was_claimed_with_others_or_may_have_ha
     assert Worker(store, run_id, "worker-c:1").claim().poisoned == "died"
 
 
+def test_a_piece_that_is_poisoned_keeps_no_other_from_being_committed_behind_what_it_follows(store: Store) -> None:
+    steps = [step(f="f", s=[1]), step(1, f="f"), step()]
+    run_id, worker = begun(store, [body([0, 2], *steps)])
+    assert worker.claim(focus="0/2").step == 2
+    store.machine.sweep(run_id, Lost(["worker-a"]), 10, deaths=1)
+    other = Worker(store, run_id, "worker-b:1")
+    reply = commit(other, behind(other.claim(focus="0/0"), 1))
+    assert (reply.states, [claim.poisoned for claim in reply.claims]) == (["committed"] * 2, ["died"])
+
+
 def test_what_follows_two_is_committed_with_both(store: Store) -> None:
     run_id, worker = begun(store, wide(2))
     claims = [worker.claim(), worker.claim()]

@@ -23,8 +23,9 @@ __all__ = ["DAG", "Serialize", "build", "task"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# By the id of a task's function, which is kept so that its id stays its own, or by the name of a DAG.
-_decorated: dict[int | str, tuple[object, translation.Decorated]] = {}
+# By the id of a task's function, or of a DAG's options; these are kept so that their ids stay their own. Functions that
+# one function makes have one name, so names would not do.
+_decorated: dict[int, tuple[object, translation.Decorated]] = {}
 
 
 NodeOutputSerializer = Serialize
@@ -62,7 +63,7 @@ class _Dag(DagFunction[P, R]):
     @property
     def runtime_options(self) -> Mapping[str, Any]:
         """What was given for runtimes."""
-        return _find(name_of(self.fn)).runtime_options
+        return _find(id(self._options)).runtime_options
 
 
 @overload
@@ -101,9 +102,10 @@ def DAG(runtime_options: Any = None) -> Any:
     def decorated(func: Callable[..., Any]) -> _Dag[..., Any]:
         parameters = _check_signature(func)
         defaults = {name: each.default for name, each in parameters.items() if each.default is not each.empty}
-        options = {} if is_bare or runtime_options is None else runtime_options
-        _decorated[name_of(func)] = func, translation.Decorated(defaults, options)
-        return _Dag(func, DagOptions(serializer=DefaultSerializer))
+        options = DagOptions(serializer=DefaultSerializer)
+        for_runtimes = {} if is_bare or runtime_options is None else runtime_options
+        _decorated[id(options)] = options, translation.Decorated(defaults, for_runtimes)
+        return _Dag(func, options)
 
     return decorated(runtime_options) if is_bare else decorated
 
@@ -135,7 +137,7 @@ def _check_signature(func: Callable[..., Any]) -> Mapping[str, inspect.Parameter
     return takes.parameters
 
 
-def _find(key: int | str) -> translation.Decorated:
+def _find(key: int) -> translation.Decorated:
     return _decorated[key][1] if key in _decorated else translation.Decorated()
 
 

@@ -29,8 +29,8 @@ class Decorated(NamedTuple):
     runtime_options: Mapping[str, Any] = MappingProxyType({})
 
 
-Find: TypeAlias = Callable[[int | str], Decorated]
-"""Finds a task by the id of its function, a DAG by its name."""
+Find: TypeAlias = Callable[[int], Decorated]
+"""Finds a task by the id of its function, a DAG by that of its options."""
 
 
 class _Scope(NamedTuple):
@@ -71,9 +71,8 @@ def _dag(dag: model.DAG, inputs: Mapping[str, Source], find: Find, **more: Any) 
         scope.nodes[scope.names[name]] = _node(dag.nodes[name], dag, scope)
     nodes = {name: scope.nodes[name] for name in scope.names.values()}
     outputs = {name: _source(source, scope) for name, source in {**_returned(dag.returns), **dag.outputs}.items()}
-    if dag.returns is not None:
-        more["returns"] = _source(dag.returns, scope)
-    return DAG(nodes, inputs, outputs, find(dag.name or "").runtime_options, name=dag.name, options=dag.options, **more)
+    more |= {"name": dag.name, "options": dag.options, "returns": dag.returns and _source(dag.returns, scope)}
+    return DAG(nodes, inputs, outputs, find(id(dag.options)).runtime_options, **more)
 
 
 def _returned(returns: Source | None) -> dict[str, Source]:
@@ -85,7 +84,7 @@ def _returned(returns: Source | None) -> dict[str, Source]:
 
 def _node(node: Node, dag: model.DAG, scope: _Scope) -> Node:
     split = dsl_rules.check_arguments(node, dag)
-    defaults = scope.find(getattr(node, "name", None) or "").defaults
+    defaults = scope.find(id(node.options)).defaults
     inputs = {name: _input(name, source, scope, defaults) for name, source in node.inputs.items()}
     more: dict[str, Any] = {"after": [scope.names[other] for other in node.after]}
     if split is not None and isinstance(whole := inputs[split], model.Each):

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from inspect import iscoroutine
 from typing import Any
 
 from dagcelery import client
 from dagcelery.compat.pydags.cache import RedisCache
 from dagcelery.compat.pydags.execution import Progress, run_all
-from dagcelery.compat.pydags.serialization import CloudPickleSerializer
+from dagcelery.compat.pydags.serialization import CloudPickleSerializer, naming
+from dagcelery.engine.attempts import finished
 from dagcelery.errors import CyclicDependency, InvalidDag, InvalidDagType, NodeFailed
 from dagcelery.frontends import stages
 from dagcelery.model import Literal, Task
@@ -85,7 +87,7 @@ class Pipeline(stages.Pipeline, CloudPickleSerializer, RedisCache):
 
     def run_stage(self, stage_name: str) -> None:
         """Run one stage, in this process."""
-        self.pipeline.nodes[stage_name]["stage_wrapper"].run()
+        _run(self.pipeline.nodes[stage_name]["stage_wrapper"])
 
     def start(self, num_cores: int | None = None) -> None:
         """Run the stages in this process: one by one, or with `num_cores` in so many threads.
@@ -96,15 +98,23 @@ class Pipeline(stages.Pipeline, CloudPickleSerializer, RedisCache):
             culprit = f"num_cores={shown(num_cores)}"
             raise InvalidDag(culprit, "is not a number of threads", "give 1 or more, or leave it out")
         graph = self.pipeline
-        progress = Progress(self.redis_instance, self.serialize(graph) if self.redis_instance is not None else b"")
+        with naming(f"pipeline {self.name!r}"):
+            told = self.serialize(graph) if self.redis_instance is not None else b""
+        progress = Progress(self.redis_instance, told)
 
         def run(name: str) -> None:
             with progress.of(name):
-                graph.nodes[name]["stage_wrapper"].run()
+                _run(graph.nodes[name]["stage_wrapper"])
 
         before = {name: [first for first, then in graph.edges if then == name] for name in graph.nodes}
         in_one_piece(lambda: run_all(before, run, num_cores or 0))
         progress.end()
+
+
+def _run(stage: stages.Stage) -> None:
+    returned: object = stage.run()
+    if iscoroutine(returned):
+        finished(returned)
 
 
 _called: dict[int, Callable[[], None]] = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any, ClassVar
 
@@ -24,6 +26,15 @@ SerializationException = SerializationError
 
 class InvalidTypeForDeserializationException(DeserializationError, SerializationException):
     """What should be read is not bytes."""
+
+
+@contextmanager
+def naming(what: str) -> Iterator[None]:
+    """Say in the errors of a block what cannot be turned into bytes, or made of them."""
+    try:
+        yield
+    except (SerializationError, DeserializationError) as error:
+        raise type(error)(what, error.problem, error.remedy) from error.__cause__
 
 
 class Serializer:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 
 from dagcelery.compat.pydags.cache import DiskCache, RedisCache
 from dagcelery.compat.pydags.execution import StageExecutor
-from dagcelery.compat.pydags.serialization import InvalidTypeForDeserializationException, PickleSerializer
+from dagcelery.compat.pydags.serialization import InvalidTypeForDeserializationException, PickleSerializer, naming
 from dagcelery.frontends import stages
 
 if TYPE_CHECKING:
@@ -79,14 +79,17 @@ class RedisStage(Stage, PickleSerializer, RedisCache, stages.RedisStage):
         if data is None:
             remedy = "write it first, in a stage that this one comes after"
             raise InvalidTypeForDeserializationException(f"key {k!r}", "is not in the stage's Redis", remedy)
-        return self.deserialize(data)
+        with naming(f"the value of key {k!r}"):
+            return self.deserialize(data)
 
     def write(self, k: str, v: object) -> None:
         """Keep a value under a name."""
         if self.redis_instance is None:
             stages.RedisStage.write(self, k, v)
         else:
-            RedisCache.write(self, k, self.serialize(v))
+            with naming(f"the value of key {k!r}"):
+                data = self.serialize(v)
+            RedisCache.write(self, k, data)
 
     def delete(self, k: str) -> None:
         """Forget the value of that name."""
@@ -111,14 +114,17 @@ class DiskCacheStage(Stage, PickleSerializer, DiskCache, stages.DiskCacheStage):
         """Return a copy of the value of that name. Raises KeyError."""
         if self.disk_cache is None:
             return stages.DiskCacheStage.read(self, k)
-        return self.deserialize(DiskCache.read(self, k))
+        with naming(f"the value of key {k!r}"):
+            return self.deserialize(DiskCache.read(self, k))
 
     def write(self, k: str, v: object) -> None:
         """Keep a value under a name."""
         if self.disk_cache is None:
             stages.DiskCacheStage.write(self, k, v)
         else:
-            DiskCache.write(self, k, self.serialize(v))
+            with naming(f"the value of key {k!r}"):
+                data = self.serialize(v)
+            DiskCache.write(self, k, data)
 
     def delete(self, k: str) -> None:
         """Forget the value of that name."""

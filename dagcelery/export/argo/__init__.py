@@ -14,9 +14,9 @@ from typing import Any, Final, Literal, get_args
 from dagcelery.client.lifecycle import Submittable, dag_of, split_static
 from dagcelery.client.local_runs import LocalRun
 from dagcelery.errors import InvalidParameters, NotExportable, SerializationError
-from dagcelery.export.argo.names import Names
-from dagcelery.export.argo.options import config_map, limits, merged, spec_options
+from dagcelery.export.argo.identifiers import Names
 from dagcelery.export.argo.outlines import TOP
+from dagcelery.export.argo.policies import config_map, limits, merged, spec_options
 from dagcelery.export.argo.templates import Container, Exporter
 from dagcelery.model import DAG, EMPTY, Task
 from dagcelery.model.schedules import Schedule
@@ -70,7 +70,7 @@ def manifests(
     if hooks:
         _check_hooks(dag)
     target = target or _target_of(node, dag)
-    parameters = Parameters(dag, values, is_template=kind in ("WorkflowTemplate", "ClusterWorkflowTemplate"))
+    parameters = WorkflowParameters(dag, values, kind)
     options = [target, *_static_options(node, static)]
     container = Container(image, tuple(command), merged, options, storage=storage, converted=parameters.converted)
     written = _spec(dag, container, parameters.raw, parameters.arguments)
@@ -93,13 +93,13 @@ def _spec(
 
 
 # -- parameters -----------------------------------------------------------------------------------
-class Parameters:
+class WorkflowParameters:
     """The parameters of a workflow, which are texts: JSON, what else a DAG's serializers may write.
 
     A parameter whose own serializer writes something else is `converted` from JSON by a task at the beginning.
     """
 
-    def __init__(self, dag: DAG, values: Mapping[str, object], *, is_template: bool) -> None:
+    def __init__(self, dag: DAG, values: Mapping[str, object], kind: str) -> None:
         for name in values:
             if name not in dag.inputs:
                 culprit = f"parameter '{name}' of DAG {dag.name!r}"
@@ -116,15 +116,16 @@ class Parameters:
             text = _text(name, values.get(name, default_of(source)), codec, is_given=name in values)
             if text is None and (name in self.converted and default_of(source) is not EMPTY):
                 continue  # a default that only the code can say
-            if text is None and not is_template:
+            if text is None and not kind.endswith("Template"):
                 missing.append(name)
             parameter = names.give(name)
             self.raw[name] = f"{{{{workflow.parameters.{parameter}}}}}"
             given: dict[str, object] = {"name": parameter}
             self.arguments.append(given if text is None else given | {"value": text})
         if missing:
-            problem = f"missing {missing}; it starts by itself, and nobody gives them then"
-            raise InvalidParameters(f"parameters of DAG {dag.name!r}", problem, "give values or defaults")
+            problem = f"missing {missing}, and nobody is asked for them when a {kind} starts"
+            remedy = "give values, or defaults that JSON can say"
+            raise InvalidParameters(f"parameters of DAG {dag.name!r}", problem, remedy)
 
 
 def _text(name: str, value: object, codec: Codec, *, is_given: bool) -> str | None:
@@ -159,7 +160,7 @@ def _static_options(node: Submittable, static: Mapping[str, object]) -> list[str
 
 # -- names and times ------------------------------------------------------------------------------
 def _check_image(image: object) -> None:
-    if not isinstance(image, str) or not image.strip() or "{{" in image:
+    if not isinstance(image, str) or len(image.split()) != 1 or "{{" in image:
         raise InvalidParameters(f"image={shown(image)}", "is not the name of an image", 'give "registry/image:tag"')
 
 
@@ -190,20 +191,21 @@ def _target_of(node: Submittable, dag: DAG) -> str:
     return target
 
 
-_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_LABEL: Final = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 
 _LONGEST: Final = 52
 """Kubernetes takes 63 characters in labels; Argo's suffixes of a CronWorkflow's runs are 11."""
 
 
 def _metadata(name: str, dag: DAG, kind: str, namespace: str) -> dict[str, Any]:
-    if name and (not _NAME.fullmatch(name) or len(name) > _LONGEST):
-        remedy = f"use up to {_LONGEST} lower-case letters, digits, '-' and '.'"
+    if name and (not re.fullmatch(rf"{_LABEL}(\.{_LABEL})*", name) or len(name) > _LONGEST):
+        remedy = f"use up to {_LONGEST} lower-case letters and digits, with '-' and '.' between them"
         raise InvalidParameters(f"name={shown(name)}", "is not a name for Kubernetes", remedy)
     if namespace and kind == "ClusterWorkflowTemplate":
         raise InvalidParameters(f"namespace={shown(namespace)}", f"is not for a {kind}", "leave it out")
-    if namespace and not _NAME.fullmatch(namespace):
-        raise InvalidParameters(f"namespace={shown(namespace)}", "is not a name for Kubernetes", "name another one")
+    if namespace and (not re.fullmatch(_LABEL, namespace) or len(namespace) > 63):
+        remedy = "use up to 63 lower-case letters and digits, with '-' between them"
+        raise InvalidParameters(f"namespace={shown(namespace)}", "is not a name for Kubernetes", remedy)
     own = re.sub(r"[^a-z0-9]+", "-", (dag.name or TOP).rpartition(":")[2].lower()).strip("-")[:_LONGEST].strip("-")
     metadata: dict[str, Any] = {"name": name or own or TOP}
     if not name and kind == "Workflow":
@@ -213,8 +215,8 @@ def _metadata(name: str, dag: DAG, kind: str, namespace: str) -> dict[str, Any]:
 
 def _check_no_schedule(kind: str, cron: str | None, timezone: str | None) -> None:
     if cron is not None or timezone is not None:
-        problem = f"means nothing for a {kind}"
-        raise InvalidParameters(f"schedule={shown(cron)}", problem, 'leave it out, or give kind="CronWorkflow"')
+        culprit = f"schedule={shown(cron)}" if cron is not None else f"timezone={shown(timezone)}"
+        raise InvalidParameters(culprit, f"means nothing for a {kind}", 'leave it out, or give kind="CronWorkflow"')
 
 
 def _cron(dag: DAG, cron: str | None, timezone: str | None, spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,7 @@ from typing import Final
 
 from dagcelery.client.standalone import EnclosingDag, is_made, label, serializer_of
 from dagcelery.errors import NotExportable
-from dagcelery.export.argo.names import Folders, Names
-from dagcelery.export.argo.options import check_node
-from dagcelery.export.argo.values import (
+from dagcelery.export.argo.artifacts import (
     Kept,
     Taken,
     extension,
@@ -30,6 +28,8 @@ from dagcelery.export.argo.values import (
     named_artifacts,
     reads,
 )
+from dagcelery.export.argo.identifiers import Folders, Names
+from dagcelery.export.argo.policies import check_node
 from dagcelery.model import DAG, Each, FromNodeOutput, FromParam, Literal, Node, Source, Task, fan_source
 from dagcelery.model.graph import Root, roots
 from dagcelery.model.sources import Readable, named
@@ -54,7 +54,7 @@ class Helper:
 
 
 @dataclass
-class Outline:
+class DagOutline:
     """A DAG that is being written down: `place` is the DAG itself, for what stands in it."""
 
     dag: DAG
@@ -81,7 +81,7 @@ def condition_key(node: DAG, condition: str) -> tuple[str, str]:
     return "condition", repr(named(source, condition) if isinstance(source, FromParam) else source)
 
 
-class Outlines:
+class DagOutlines:
     """Makes outlines, and knows all names that are taken in the manifest."""
 
     def __init__(self, converted: frozenset[str], *, has_helpers: bool) -> None:
@@ -94,7 +94,7 @@ class Outlines:
         """Return a new name for the template of what stands at an address."""
         return self._templates.give("-".join([TOP, *address]))
 
-    def outline(self, dag: DAG, around: Outline | None, address: tuple[str, ...], takes: list[Taken]) -> Outline:
+    def outline(self, dag: DAG, around: DagOutline | None, address: tuple[str, ...], takes: list[Taken]) -> DagOutline:
         """Return the outline of a DAG that is at an address, where it takes what is known to be taken."""
         place, names = EnclosingDag(dag, around.place if around else None), Names()
         task = around.tasks[address[-1]] if around else ""
@@ -107,7 +107,7 @@ class Outlines:
             for name, source in dag.outputs.items()
         ]
         tasks = {name: names.give(name) for name in dag.nodes}
-        outline = Outline(dag, place, address, template, folder, added, tasks, takes, keeps, {})
+        outline = DagOutline(dag, place, address, template, folder, added, tasks, takes, keeps, {})
         self._add_inputs(outline, around, names)
         self._add_outputs(outline, names)
         for name, node in dag.nodes.items():
@@ -118,7 +118,7 @@ class Outlines:
                 self._add_items(outline, name, roots(dag)[name], names)
         return outline
 
-    def _add_inputs(self, outline: Outline, around: Outline | None, names: Names) -> None:
+    def _add_inputs(self, outline: DagOutline, around: DagOutline | None, names: Names) -> None:
         dag, address = outline.dag, outline.address
         if around is None:
             made = [name for name in dag.inputs if name in self._converted]
@@ -135,7 +135,7 @@ class Outlines:
             outline.helpers[make] = self._helper(title, make, address, address, takes, keeps, paths)
             outline.made = dict.fromkeys(made, make)
 
-    def _add_outputs(self, outline: Outline, names: Names) -> None:
+    def _add_outputs(self, outline: DagOutline, names: Names) -> None:
         made = [name for name in outline.dag.outputs if not is_direct(name, outline.dag, is_top=outline.is_top)]
         if made:
             title = names.give("outputs")
@@ -145,7 +145,7 @@ class Outlines:
             helper = self._helper(title, "outputs", outline.address, outline.address, takes, keeps, paths)
             outline.helpers["outputs"] = helper
 
-    def _add_condition(self, outline: Outline, name: str, node: DAG, condition: str, names: Names) -> None:
+    def _add_condition(self, outline: DagOutline, name: str, node: DAG, condition: str, names: Names) -> None:
         source, key = node.inputs[condition], condition_key(node, condition)
         if key not in outline.helpers:
             title = names.give(f"{outline.tasks[name]}-condition")
@@ -153,7 +153,7 @@ class Outlines:
             address = (*outline.address, name)
             outline.helpers[key] = self._helper(title, "condition", outline.address, address, takes, [], {})
 
-    def _add_items(self, outline: Outline, name: str, root: Root, names: Names) -> None:
+    def _add_items(self, outline: DagOutline, name: str, root: Root, names: Names) -> None:
         if root in outline.helpers or is_split(root, outline.dag):
             return
         title = names.give(f"{outline.tasks[name]}-items")
@@ -238,7 +238,7 @@ class Outlines:
     def _extension_of_output(self, name: str, node: Task, place: EnclosingDag) -> str:
         return extension(output_serializer(node.outputs[name], node.options) or place.serializer)
 
-    def _extension_of_param(self, name: str, outline: Outline) -> str:
+    def _extension_of_param(self, name: str, outline: DagOutline) -> str:
         around = outline.place.around
         if around is None:
             return extension(serializer_of(FromParam(name), name, outline.place))

@@ -15,9 +15,7 @@ from typing import Any, Final
 
 from dagcelery.client.standalone import EnclosingDag, label
 from dagcelery.errors import NotExportable
-from dagcelery.export.argo.options import Added, attempts, template_options
-from dagcelery.export.argo.outlines import TOP, UID, Helper, Outline, Outlines, condition_key
-from dagcelery.export.argo.values import (
+from dagcelery.export.argo.artifacts import (
     Kept,
     Taken,
     file,
@@ -28,6 +26,8 @@ from dagcelery.export.argo.values import (
     reads_plainly,
     root,
 )
+from dagcelery.export.argo.outlines import TOP, UID, DagOutline, DagOutlines, Helper, condition_key
+from dagcelery.export.argo.policies import Added, attempts, template_options
 from dagcelery.model import DAG, FromNodeOutput, FromParam, Node, Task, fan_source
 from dagcelery.model.graph import Root, roots
 from dagcelery.model.options import tolerance
@@ -82,7 +82,7 @@ class Exporter:
 
     def __init__(self, container: Container) -> None:
         self.container = container
-        self._outlines = Outlines(container.converted, has_helpers=container.is_native)
+        self._outlines = DagOutlines(container.converted, has_helpers=container.is_native)
 
     def templates(self, dag: DAG, raw: Mapping[str, str]) -> list[dict[str, Any]]:
         """Return the templates of a DAG and of all in it; `raw` has the text of each parameter that is passed.
@@ -101,7 +101,7 @@ class Exporter:
         return written
 
     # -- what is read -----------------------------------------------------------------------------
-    def _artifact(self, taken: Taken, outline: Outline) -> Artifact:
+    def _artifact(self, taken: Taken, outline: DagOutline) -> Artifact:
         """Return where a task of a DAG gets what it takes."""
         read, dag = taken.source, outline.dag
         if isinstance(read, FromNodeOutput):
@@ -120,7 +120,7 @@ class Exporter:
         artifact = next(each.artifact for each in outline.takes if each.name == name and each.option == "input")
         return Artifact({"from": f"{{{{inputs.artifacts.{artifact}}}}}"})
 
-    def _key(self, node: str, output: str, outline: Outline) -> str:
+    def _key(self, node: str, output: str, outline: DagOutline) -> str:
         """Return the key of what a node gives back: of the whole list, if it is a fan-out."""
         for kept in outline.keeps:
             if reads_plainly(outline.dag.outputs[kept.name], node, output) and is_direct(
@@ -132,9 +132,9 @@ class Exporter:
         return f"{UID}/{{{{inputs.parameters.name}}}}/{outline.tasks[node]}/{file(kept)}"
 
     # -- templates --------------------------------------------------------------------------------
-    def _written(self, outline: Outline) -> Iterator[dict[str, Any]]:
+    def _written(self, outline: DagOutline) -> Iterator[dict[str, Any]]:
         """Yield the template of a DAG, and those of all in it."""
-        inner: list[Outline | tuple[str, Task, tuple[str, ...]]] = []
+        inner: list[DagOutline | tuple[str, Task, tuple[str, ...]]] = []
         tasks: list[dict[str, Any]] = []
         for name, node in outline.dag.nodes.items():
             address = (*outline.address, name)
@@ -152,7 +152,7 @@ class Exporter:
         tasks += [self._helping(helper, outline) for helper in outline.helpers.values()]
         yield self._dag(outline, tasks)
         for each in inner:
-            if isinstance(each, Outline):
+            if isinstance(each, DagOutline):
                 yield from self._written(each)
             else:
                 template, node, address = each
@@ -160,7 +160,7 @@ class Exporter:
         for helper in outline.helpers.values():
             yield self._container_of_helper(helper)
 
-    def _dag(self, outline: Outline, tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    def _dag(self, outline: DagOutline, tasks: list[dict[str, Any]]) -> dict[str, Any]:
         top, place = outline.is_top, ".".join(outline.address) or "DAG"
         name: dict[str, Any] = {"name": "name"} | ({"value": TOP} if top else {})
         paths = [
@@ -188,7 +188,7 @@ class Exporter:
         template["dag"] = self.container.merged(template["dag"], added, place)
         return template
 
-    def _handed_up(self, outline: Outline) -> Iterator[dict[str, Any]]:
+    def _handed_up(self, outline: DagOutline) -> Iterator[dict[str, Any]]:
         """Yield the numbers of the elements of lists that a DAG gives back as a task in it has made them."""
         if outline.is_top or fan_source(outline.dag) is not None or outline.dag.only_if is not None:
             return
@@ -200,7 +200,7 @@ class Exporter:
                     value = self._partitions(made, outline)[0]
                     yield {"name": f"{kept.artifact}_partitions", "valueFrom": {"parameter": value}}
 
-    def _partitions(self, made: Root, outline: Outline) -> tuple[str, str]:
+    def _partitions(self, made: Root, outline: DagOutline) -> tuple[str, str]:
         """Return the reference to the numbers of the elements of a list, and the task that knows them."""
         if made in outline.helpers:
             task, artifact = outline.helpers[made].title, "items"
@@ -219,7 +219,7 @@ class Exporter:
         takes: list[Taken],
         keeps: list[Kept],
         added: str,
-        outline: Outline,
+        outline: DagOutline,
     ) -> dict[str, Any]:
         """Return the task that runs a node."""
         is_mapped = fan_source(node) is not None
@@ -251,10 +251,10 @@ class Exporter:
         place = ".".join([*outline.address, name])
         return self.container.merged(task | extra, node.runtime_options.get("argo_task_overrides", {}), place)
 
-    def _condition(self, node: DAG, condition: str, outline: Outline) -> str:
+    def _condition(self, node: DAG, condition: str, outline: DagOutline) -> str:
         return outline.helpers[condition_key(node, condition)].title
 
-    def _helping(self, helper: Helper, outline: Outline) -> dict[str, Any]:
+    def _helping(self, helper: Helper, outline: DagOutline) -> dict[str, Any]:
         """Return the task of a helper."""
         if helper.make in ("parameters", "inputs"):
             artifacts = [

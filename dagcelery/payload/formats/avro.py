@@ -18,6 +18,8 @@ _NEEDS: Final = {"fastavro": "dagcelery[avro]"}
 
 _REMEDY: Final = "give it a list of values that its schema describes, or use AsMessagePack()"
 
+_COMPRESS: Final = 'install that library, or choose a compression that needs none, such as "deflate"'
+
 _CONVERT: Final = "convert it, choose a type that holds it, such as double or timestamp-micros, or use AsPickle()"
 
 _SCHEMA: Final = 'give it as {"type": "record", "name": ..., "fields": [...]}, or as its text in JSON'
@@ -61,7 +63,8 @@ class AsAvro:
 
         Raises SerializationError naming what the schema does not describe, or what would change.
         """
-        with writing("Avro", _REMEDY, _NEEDS):
+        # Rows are checked one by one, so what else fails is a compression that is not Python's own.
+        with writing("Avro", _COMPRESS if self.compression in _COMPRESSIONS[3:] else _REMEDY, _NEEDS):
             import fastavro
 
             rows = listed(value)

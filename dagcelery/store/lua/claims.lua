@@ -217,9 +217,10 @@ local function claim_together(want, found, number) -- the first ones, each for t
 end
 
 -- A batch: what runs once and is known to be short. It takes as many as are ready for each process twice, and as take no
--- longer than half the hand-off time together; of what takes a tenth of that, which is less than a call to the store, as many
--- as are ready for each process, and a few in any case: others would have to come for them. `want.short` says of a function how many of its calls fit. What was lost before is claimed
--- alone: it may be what ended its process, and others shall not be lost with it. So is what has many successors.
+-- longer than half the hand-off time together; of what takes a tenth of that, which is less than a call to the store, as
+-- many as are ready for each process, and a few in any case: others would have to come for them. `want.short` says of a
+-- function how many of its calls fit. What was lost before is claimed alone: it may be what ended its process, and others
+-- shall not be lost with it. So is what has many successors.
 local TINY, FEW = 0.1, 8
 local function claim_more(want, claims)
   local first = claims[1]

@@ -74,7 +74,7 @@ local function is_opened(c) -- by this very call, so that nobody else needs to c
 end
 
 local function claimed_behind(c)
-  if poisoned or not is_active() or not is_opened(c) then return false end
+  if poisoned and why_poisoned(c.piece, c.piece) or not is_active() or not is_opened(c) then return false end
   if call('HINCRBY', c.s, c.step .. ':t', 1) ~= c.attempt then
     call('HINCRBY', c.s, c.step .. ':t', -1)
     open_plain(c.scope, c.body, c.step, c.e.q)

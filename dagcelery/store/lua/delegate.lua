@@ -5,8 +5,8 @@
 -- request: owner, token, scope, step, lo, hi, attempt, from, last (no children follow), want,
 --          children [{id, index, tokens, lists, blocks [[token, lo, hi, attempt]...], body and queues of a child plan}...],
 --          log (with the last children).
--- ARGV 2..: for each child its values, then its blocks; last what the piece has logged, if `log` says so. Answers in `more` how many children it has opened so far, if
--- more are to come.
+-- ARGV 2..: for each child its values, then its blocks; last what the piece has logged, if `log` says so. Answers in
+-- `more` how many children it has opened so far, if more are to come.
 if not state then return reply({ states = { 'stale' } }) end
 local again = repeated()
 if again then return again end

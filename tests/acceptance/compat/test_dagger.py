@@ -172,6 +172,19 @@ def test_runtime_options_are_kept_on_tasks_dags_and_nested_dags() -> None:
     assert options == [{"cpu": 3}, {"cpu": 2}, {"cpu": 1}]
 
 
+def test_dags_that_one_function_makes_have_options_of_their_own() -> None:
+    def made(cpu: int) -> Any:
+        @dsl.DAG(runtime_options={"cpu": cpu})
+        def inner() -> Any:
+            return echo(cpu)
+
+        return inner
+
+    first, second = made(1), made(2)
+    nested = built(lambda: {"first": first(), "second": second()}).nodes.values()
+    assert [each.runtime_options for each in (first, second, *nested)] == [{"cpu": 1}, {"cpu": 2}] * 2
+
+
 def test_a_nested_dag_may_be_mapped() -> None:
     outer = built(lambda: sum_numbers([map_reduce(seed, 1) for seed in echo([1, 1])]))
     assert invoke(outer) == {"return_value": 42}

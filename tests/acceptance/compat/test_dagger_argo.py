@@ -104,6 +104,11 @@ def test_parameters_are_values_and_texts_get_quotation_marks() -> None:
     ]
 
 
+def test_texts_are_valid_between_these_and_none_is_a_value() -> None:
+    spec: Any = argo.workflow_spec(MAP_REDUCE, Workflow("image", params={"n": None, "factor": 'a"\nü'}))
+    assert [each["value"] for each in spec["arguments"]["parameters"]] == ["null", 'a\\"\\nü']
+
+
 def test_a_cron_workflow_has_the_keys_that_are_given() -> None:
     cron = Cron(
         "0 3 * * *", 5, CronConcurrencyPolicy.FORBID, timezone="Europe/Madrid", extra_spec_options={"suspend": True}

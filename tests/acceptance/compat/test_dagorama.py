@@ -16,8 +16,7 @@ from dagcelery import Run
 from dagcelery.compat.dagorama import cli, hot_reload, inspection
 from dagcelery.compat.dagorama.code_signature import calculate_function_hash
 from dagcelery.compat.dagorama.decorators import dagorama
-from dagcelery.compat.dagorama.definition import DAGDefinition, DAGInstance, generate_instance_id, resolve
-from dagcelery.compat.dagorama.failures import as_it_was
+from dagcelery.compat.dagorama.definition import DAGDefinition, DAGInstance, as_it_was, generate_instance_id, resolve
 from dagcelery.compat.dagorama.logging import get_default_console_width, get_logger
 from dagcelery.compat.dagorama.models.arguments import DAGArguments
 from dagcelery.compat.dagorama.models.promise import DAGPromise

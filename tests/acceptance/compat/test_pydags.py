@@ -24,6 +24,7 @@ from dagcelery.compat.pydags.serialization import (
     SerializationException,
 )
 from dagcelery.compat.pydags.stage import DecoratorStage, DiskCacheStage, RedisStage, Stage, StageExecutor, stage
+from dagcelery.errors import DeserializationError
 from dagcelery.local import Cluster, Server
 
 seen: list[Any] = []
@@ -141,6 +142,17 @@ def test_stages_run_in_this_process_after_those_before_them(cores: int | None) -
     assert seen == [("first",), ("last",)]
 
 
+@pytest.mark.parametrize("cores", [None, 2])
+def test_a_stage_may_be_async(cores: int | None) -> None:
+    async def coroutine() -> None:
+        seen.append("ran")
+
+    pipeline = Pipeline()
+    pipeline.add_stage(stage(coroutine)())
+    pipeline.start(num_cores=cores)
+    assert seen == ["ran"]
+
+
 def test_cores_are_threads_which_run_stages_at_once() -> None:
     pipeline_of(meet(), meet()).start(num_cores=2)
     assert seen == [False, False]
@@ -180,6 +192,19 @@ def test_values_of_a_redis_stage_stand_in_the_redis_that_was_passed(client: redi
     assert seen == [{1, 2}]
     with pytest.raises(InvalidTypeForDeserializationException, match="'found': is not in the stage's Redis"):
         pipeline_of(Reading(client)).start()
+
+
+def test_what_cannot_be_pickled_or_read_is_named(client: redis.Redis) -> None:
+    lock = threading.Lock()
+    with pytest.raises(SerializationException, match="the value of key 'found': cannot be pickled"):
+        Writing(client).write("found", lock)
+    holding = Pipeline(client)
+    holding.add_stage(step(lock))
+    with pytest.raises(SerializationException, match="pipeline 'pipeline': cannot be pickled"):
+        holding.start()
+    client.set("found", b"no pickle")
+    with pytest.raises(DeserializationError, match="the value of key 'found': cannot be unpickled"):
+        Reading(client).read("found")
 
 
 def test_a_redis_stage_finds_its_redis_on_workers_too(client: redis.Redis, cluster: Cluster) -> None:

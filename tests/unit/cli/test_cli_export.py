@@ -39,3 +39,9 @@ def test_an_image_must_be_given(cli: Cli) -> None:
     result = cli("export", "argo", "examples.map_reduce:map_reduce")
     assert result.exit_code == 2
     assert "Missing option '--image'" in result.stderr
+
+
+def test_a_command_is_made_of_whole_words(cli: Cli) -> None:
+    result = cli(*TARGET, "-p", "n=3", "--command", "sh -c 'x")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert """--command: "sh -c 'x" ends within quotation marks; close them""" in " ".join(result.stderr.split())

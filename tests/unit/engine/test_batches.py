@@ -61,6 +61,17 @@ def made(x: str) -> str:
     return now["made"](x)
 
 
+@task(dynamic=True, retry=Retry(2, wait=0))
+def grown(x: int) -> int:
+    now["grown"](x)
+    return grown(grown(x - 1)) if x > 2 else x  # type: ignore[no-any-return]
+
+
+@dag
+def growing() -> list[int]:
+    return [added([grown(0)]), added([grown(1)]), added([grown(2)]), added([grown(3)])]
+
+
 @dag
 def twice_made(x: str) -> str:
     return made(made(x))
@@ -122,7 +133,7 @@ def test_one_that_fails_in_a_batch_leaves_the_others_theirs_and_has_its_own_atte
         return [each(0), each(1), each(2), each(3), each(4), each(5)]
 
     assert world.run(again) == [1, 2, 3, 4, 5, 6]
-    assert calls[:3] == [["0/0"], ["0/1"], ["0/2", "0/3", "0/4", "0/5"]]
+    assert calls[:2] == [["0/0", "0/2", "0/3", "0/4", "0/5"], ["0/1"]]
     assert sorted(attempts) == [(0, 1), (1, 1), (1, 2), (2, 1), (3, 1), (4, 1), (5, 1)]
 
 
@@ -300,6 +311,26 @@ def test_an_outage_in_a_batch_costs_nothing_that_is_done(monkeypatch: pytest.Mon
     assert called == list(range(8))
 
 
+def test_dynamic_steps_come_in_batches_and_what_grows_or_fails_in_one_costs_the_others_nothing() -> None:
+    attempts: list[tuple[int, int]] = []
+
+    def fail(x: int) -> None:
+        attempts.append((x, current().attempt))
+        if attempts[-1] == (1, 1):
+            raise ValueError("once")
+
+    now["grown"] = fail
+    world, calls = knowing()
+    for worker in world.workers:
+        worker.durations.batch_size = lambda function: 1000  # type: ignore[method-assign]
+    run_id = world.ended(growing)
+    assert world.result(run_id) == [0, 1, 2, 2]
+    assert sorted(attempts) == [(0, 1), (1, 1), (1, 2), (2, 1), (2, 1), (2, 1), (3, 1)]
+    assert len(calls[0]) > 3
+    committed = world.committed(run_id)
+    assert len(committed) == len(set(committed))
+
+
 # -- which steps may ------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "options",
@@ -314,6 +345,20 @@ def test_tainted_and_limited_steps_are_never_held_behind_others(options: dict[st
     planned = plan(two.__dag__())
     assert [topology(planned)[0][step].is_alone for step in (0, 1)] == [False, True]
     assert not followers(planned, 0, 0)
+
+
+@pytest.mark.parametrize("options", [{}, {"timeout": 5}], ids=["unknown", "limited"])
+def test_nothing_is_executed_behind_a_piece_for_which_a_death_would_count(options: dict[str, Any]) -> None:
+    world, calls = knowing()
+    for worker in world.workers:
+        worker.durations.usual = lambda function: 1e-6 if options or calls else None  # type: ignore[method-assign]
+
+    @dag
+    def two() -> int:
+        return act(act.options(**options)(1))
+
+    assert world.run(two) == 3
+    assert calls == [["0/0"], ["0/1"]]
 
 
 def test_what_reads_a_list_by_item_is_not_executed_right_behind_another() -> None:
@@ -347,7 +392,7 @@ def test_what_needs_a_step_of_another_call_is_left_to_whoever_claims_it() -> Non
     assert sorted(piece for call in calls for piece in call) == world.committed(run_id)
 
 
-def test_what_was_executed_behind_pieces_of_two_calls_is_claimed_and_called_again() -> None:
+def test_what_fails_is_committed_last_and_what_was_executed_behind_others_is_not_called_again() -> None:
     attempts: list[tuple[int, int]] = []
 
     def fail(x: int) -> None:
@@ -365,5 +410,41 @@ def test_what_was_executed_behind_pieces_of_two_calls_is_claimed_and_called_agai
         return added([added([first[0], first[2]]), first[1]])
 
     assert world.run(again) == 6
-    assert calls[:3] == [["0/0"], ["0/1"], ["0/2"]]
+    assert calls == [["0/0", "0/2", "0/3"], ["0/1"], ["0/1"], ["0/4"]]
     assert sorted(attempts) == [(0, 1), (1, 1), (1, 2), (2, 1)]
+
+
+def test_large_results_behind_the_same_piece_are_committed_one_by_one_and_none_is_called_again() -> None:
+    @dag
+    def large() -> list[str]:
+        first = made("")
+        return [made(first), made(first), made(first)]
+
+    now["made"] = lambda x: x + "." * 300_000
+    world, calls = knowing()
+    run_id = world.ended(large)
+    assert calls == [["0/0"], ["0/1"], ["0/2"], ["0/3"]]
+    assert [len(each) for each in world.result(run_id)] == [600_000] * 3
+
+
+def test_what_was_executed_behind_a_piece_that_another_worker_has_committed_meanwhile_is_called_again() -> None:
+    """Also where its result is too large for the call that still commits others of the batch."""
+    world, _ = knowing(workers=2)
+    world.workers[0].durations.batch_size = lambda function: 1000  # type: ignore[method-assign]
+    numbers = itertools.count()
+
+    @dag
+    def large() -> list[Any]:
+        return [made(made("")), act(0), act(1), act(2)]
+
+    def make(x: str) -> str:
+        number = next(numbers)
+        if number == 1:
+            world.store.machine.sweep(run_id, Lost(["worker0"]), 10)
+            world.workers[1].work_link(run_id, "celery", ["0/0"], "")
+        return x + "." * 600_000 if x else f"made by call {number}"
+
+    now["made"] = make
+    run_id = world.submit(large)
+    world.settle()
+    assert world.result(run_id)[0].rstrip(".") == "made by call 2"

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from dagcelery import Notice, Retry, dag, task
-from dagcelery.errors import InvalidDag
+from dagcelery import Notice, Retry, dag, invoke, task
+from dagcelery.errors import InvalidDag, NodeFailed
 from dagcelery.hooks import mail, smtp
 from dagcelery.hooks.letters import letter
 from dagcelery.local.server import free_ports
@@ -51,7 +51,7 @@ def text(mailbox: Mailbox) -> str:
 
 
 def world(url: str, **settings: Any) -> World:
-    return World(smtp_url=url, **settings)
+    return World(smtp_url=url, store_url="redis://db", **settings)
 
 
 ADDRESS = f"redis://:{SECRET}@db"
@@ -88,6 +88,15 @@ def test_texts_of_errors_and_names_cannot_add_headers_or_end_the_mail(mailbox: M
     sent = letter(hostile, [OPS], "me@example.com", "")
     assert {name.lower() for name in sent} & {"bcc", "x"} == set()
     assert "\\ud800" in message_from_bytes(bytes(sent), policy=default).get_content()
+
+
+def test_what_would_not_find_a_run_in_process_is_not_advised(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("SMTP", mailbox.url), ("RUN", "https://dags.example.com/{run}/"), ("STORE", "redis://db")):
+        monkeypatch.setenv(f"DAGCELERY_{name}_URL", value)
+    with pytest.raises(NodeFailed):
+        invoke(train, {"xs": [2], "address": ""})
+    assert "raise ValueError" in text(mailbox)
+    assert not re.search("dagcelery (show|resume)|https:", text(mailbox))
 
 
 def test_success_is_told_too(mailbox: Mailbox) -> None:
@@ -148,6 +157,11 @@ def test_runs_that_are_not_signed_may_send_mails_and_their_plans_name_no_server(
 def test_what_is_no_address_is_refused_where_it_is_written(to: Any) -> None:
     with pytest.raises(InvalidDag, match="mail"):
         mail(to=to)
+
+
+def test_bytes_are_no_list_of_addresses() -> None:
+    with pytest.raises(InvalidDag, match=r"mail: b'ops@example\.com': is not the address"):
+        mail(to=b"ops@example.com")  # type: ignore[arg-type]
 
 
 # -- servers ----------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -119,8 +120,15 @@ def workflow_spec(dag: Node | Buildable[..., Any], workflow: Workflow) -> Mappin
     )
     spec: dict[str, Any] = {"entrypoint": TOP, "templates": Exporter(container).templates(node, raw)}
     if params:
-        spec["arguments"] = {"parameters": [{"name": name, "value": value} for name, value in params.items()]}
+        spec["arguments"] = {"parameters": [{"name": name, "value": _value(each)} for name, each in params.items()]}
     return with_extra_spec_options(spec, workflow.extra_spec_options or {}, "the Workflow spec")
+
+
+def _value(value: Any) -> Any:
+    """Return a parameter's value as it is to stand in its file, a text between the quotation marks there."""
+    if value is None:  # which would be no value to Argo
+        return "null"
+    return json.dumps(value, ensure_ascii=False)[1:-1] if isinstance(value, str) else value
 
 
 def _reference(name: str) -> str:

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, Final
 
 from dagcelery.errors import NotExportable
-from dagcelery.export.argo.options import merged
+from dagcelery.export.argo.policies import merged
 
 _EMPTY: Final[Mapping[str, Any]] = {
     "container_entrypoint_to_dag_cli": [],

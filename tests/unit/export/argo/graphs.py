@@ -85,9 +85,9 @@ def one_more(x: int) -> int:
 
 @dag
 def names(x: int) -> list[int]:
-    """Nodes whose names are one name to Argo, or those of its own tasks."""
+    """Nodes whose names are one name to Argo, or those of its own tasks, or none of a task."""
     nested = [one_more.options(name=name)(x) for name in ("a", "a-plus", "größe", "gr__e")]
-    return nested + [plus.options(name=name)(x) for name in ("a-b", "a_plus", "inputs", "outputs")]
+    return nested + [plus.options(name=name)(x) for name in ("a-b", "a_plus", "inputs", "outputs", "2nd")]
 
 
 @dag

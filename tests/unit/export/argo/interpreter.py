@@ -21,6 +21,8 @@ REFERENCE = re.compile(r"\{\{(.*?)\}\}")
 
 NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]{0,127}")
 
+TASK_NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")
+
 VALUE_NAME = re.compile(r"[-a-zA-Z0-9_]+")
 
 STORAGE = {"s3", "gcs", "oss"}
@@ -97,7 +99,7 @@ def _check_container(template: Mapping[str, Any], scope: set[str]) -> None:
 def _check_dag(template: Mapping[str, Any], templates: Mapping[str, Any], scope: set[str]) -> None:
     tasks = by_name(template["dag"]["tasks"])
     for name, task in tasks.items():
-        if not NAME.fullmatch(name):
+        if not TASK_NAME.fullmatch(name):
             raise Invalid(f"{name!r} is not a name")
         made = {
             f"tasks.{other}.outputs.parameters.{parameter}"

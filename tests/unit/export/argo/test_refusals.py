@@ -101,15 +101,19 @@ def test_hooks_may_be_left_out() -> None:
     ("options", "words"),
     [
         ({"image": " "}, "image=' ': is not the name of an image"),
+        ({"image": "two words"}, "image='two words': is not the name of an image"),
         ({"kind": "Pod"}, "kind='Pod': is unknown"),
         ({"storage": "tape"}, "storage='tape': is unknown"),
         ({"name": "No_Name"}, "name='No_Name': is not a name for Kubernetes"),
+        ({"name": "a..b"}, "name='a..b': is not a name for Kubernetes"),
+        ({"namespace": "a.b"}, "namespace='a.b': is not a name for Kubernetes"),
         ({"kind": "ClusterWorkflowTemplate", "namespace": "jobs"}, "namespace='jobs': is not for a Cluster"),
         ({"schedule": "* * * * *"}, "schedule='* * * * *': means nothing for a Workflow"),
+        ({"timezone": "UTC"}, "timezone='UTC': means nothing for a Workflow"),
         ({"kind": "CronWorkflow"}, "has no schedule, which a CronWorkflow needs"),
         ({"params": {"y": 1}}, "parameter 'y' of DAG"),
-        ({"params": {}}, "missing ['x']; it starts by itself"),
-        ({"params": {}, "kind": "CronWorkflow", "schedule": "* * * * *"}, "missing ['x']; it starts by itself"),
+        ({"params": {}}, "missing ['x'], and nobody is asked for them when a Workflow starts"),
+        ({"params": {}, "kind": "CronWorkflow", "schedule": "* * * * *"}, "when a CronWorkflow starts; give values"),
     ],
 )
 def test_arguments_that_cannot_be_meant_are_refused(options: dict[str, Any], words: str) -> None:

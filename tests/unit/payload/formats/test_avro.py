@@ -159,6 +159,15 @@ def test_what_does_not_fit_or_would_change_is_refused_with_its_place_and_a_remed
     assert caught.value.remedy
 
 
+def test_a_compression_that_is_not_there_is_not_the_value_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def writer(*_: object, **__: object) -> None:
+        raise ValueError("snappy codec is supported but you need to install cramjam")
+
+    monkeypatch.setattr(fastavro, "writer", writer)
+    with pytest.raises(SerializationError, match=r'install that library, or choose .* such as "deflate"'):
+        written(AsAvro("string", "snappy"), ["a"])
+
+
 LISTED = record(next=["null", "R"])
 BAD_SCHEMAS = [
     ("nothing", "UnknownType"),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from dagcelery.client.standalone import EnclosingDag, is_branch, is_made, known
-from dagcelery.export.argo.names import Names
+from dagcelery.export.argo.identifiers import Names
 from dagcelery.model import DAG, EMPTY, Each, FromNodeOutput, FromParam, Literal, Node, Source, Task, fan_source
 from dagcelery.model.graph import Root
 from dagcelery.model.sources import Readable, Splice, named, parts

@@ -10,15 +10,21 @@ _LONGEST: Final = 100
 
 
 class Names:
-    """Names of one kind that are given out: letters, digits, dashes, and what else is `allowed`."""
+    """Names of one kind that are given out: letters, digits, dashes, and what else is `allowed`.
+
+    To those of tasks and templates nothing else is allowed, and a task's begins with no digit: Argo refuses that.
+    """
 
     def __init__(self, allowed: str = "") -> None:
+        self._may_begin_with_digit = bool(allowed)
         self._other = re.compile(rf"[^A-Za-z0-9{allowed}-]")
         self._taken: set[str] = set()
 
     def give(self, name: str) -> str:
         """Return a name that is valid and new, and like `name`: its very self, if that will do."""
         plain = self._other.sub("-", name[:_LONGEST]).lstrip("-") or "x"
+        if plain[0].isdigit() and not self._may_begin_with_digit:
+            plain = f"x-{plain}"
         given, number = plain, 1
         while given in self._taken:
             number += 1
