@@ -62,7 +62,7 @@ class Loop:
         self.is_usable = True
 
     def __del__(self) -> None:
-        if self.can_run:
+        if self.can_run and not sys.is_finalizing():  # then the threads that closing needs cannot start: it would wait
             with suppress(Exception):
                 self._runner.close()
 

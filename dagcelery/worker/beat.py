@@ -211,12 +211,20 @@ def _modules(app: Celery, imports: Iterable[str]) -> list[str]:
 
 
 def _apps(module: object) -> Iterator[Celery]:
-    return (found for found in list(getattr(module, "__dict__", {}).values()) if isinstance(found, Celery))
+    return (found for found in list(getattr(module, "__dict__", {}).values()) if _is_a(found, Celery))
+
+
+def _is_a(found: object, kind: Any) -> bool:
+    """Return whether what stands in a module is of a kind. A lazy object, such as Django's settings, may raise at that."""
+    try:
+        return isinstance(found, kind)
+    except Exception:
+        return False
 
 
 def _scheduled(nodes: Iterable[object]) -> Iterator[Scheduled]:
     for node in nodes:
-        if isinstance(node, type) or not isinstance(node, DAG | Buildable):
+        if isinstance(node, type) or not _is_a(node, DAG | Buildable):
             continue
         if isinstance(node, DAG) or getattr(node, "schedule", None):  # others need not be built to know that
             dag = node if isinstance(node, DAG) else node.__dag__()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from django.conf import LazySettings
 
 from dagcelery import DAG, FromParam, Schedule, Task, attach
 from dagcelery.client import Client
@@ -167,6 +168,7 @@ def test_dags_of_the_modules_that_are_named_count_and_no_variants_of_them(beats:
 
 def test_what_stands_beside_the_app_counts_too(beats: Beats, monkeypatch: pytest.MonkeyPatch) -> None:
     module: Any = types.ModuleType("team_of_one")
+    module.settings = LazySettings()  # raises when it is asked for its class, as Django's settings before they are made
     module.app, module.nightly = beats.app("json"), clockwork.nightly
     monkeypatch.setitem(sys.modules, "team_of_one", module)
     assert names(module.app) == ["workers.schedule.clockwork:nightly"]
