@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final, TypeGuard, cast
 from zoneinfo import ZoneInfo
 
 from celery import Celery, Task
@@ -214,8 +214,8 @@ def _apps(module: object) -> Iterator[Celery]:
     return (found for found in list(getattr(module, "__dict__", {}).values()) if _is_a(found, Celery))
 
 
-def _is_a(found: object, kind: Any) -> bool:
-    """Return whether what stands in a module is of a kind. A lazy object, such as Django's settings, may raise at that."""
+def _is_a(found: object, kind: Any) -> TypeGuard[Any]:
+    """Return whether what stands in a module is of a kind; lazy ones, such as Django's settings, may raise at that."""
     try:
         return isinstance(found, kind)
     except Exception:
@@ -224,7 +224,7 @@ def _is_a(found: object, kind: Any) -> bool:
 
 def _scheduled(nodes: Iterable[object]) -> Iterator[Scheduled]:
     for node in nodes:
-        if isinstance(node, type) or not _is_a(node, DAG | Buildable):
+        if not _is_a(node, DAG | Buildable) or isinstance(node, type):
             continue
         if isinstance(node, DAG) or getattr(node, "schedule", None):  # others need not be built to know that
             dag = node if isinstance(node, DAG) else node.__dag__()
