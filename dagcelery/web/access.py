@@ -45,6 +45,8 @@ class Token:
         self._text = text.encode()
         self._single_use = single_use
         self._is_used = False
+        # Other processes know the sessions of a token that stays. One that was used lets nobody make a session of it.
+        self._key = secrets.token_bytes(32) if single_use else self._text
         self._lock = threading.Lock()
         self.name = f"dagcelery-{hashlib.sha256(b'name' + self._text).hexdigest()[:8]}"
         """What the cookie is called: ports share their cookies, and two pages must not."""
@@ -60,7 +62,7 @@ class Token:
             self._is_used = self._single_use
 
     def session(self) -> str:
-        """Return a session that any process with this token knows: when it ends, and a proof of that."""
+        """Return a session, when it ends and a proof of that: any process knows it that has this token, if it stays."""
         until = str(int(time.time()) + _SESSION_SECONDS)
         return f"{until}.{self._proof(until)}"
 
@@ -71,7 +73,7 @@ class Token:
         return is_ours and until.isdecimal() and time.time() < int(until)
 
     def _proof(self, until: str) -> str:
-        return hmac.new(self._text, f"session {until}".encode(errors="replace"), hashlib.sha256).hexdigest()
+        return hmac.new(self._key, f"session {until}".encode(errors="replace"), hashlib.sha256).hexdigest()
 
 
 class Access:

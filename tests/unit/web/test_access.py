@@ -62,6 +62,13 @@ def test_a_session_that_was_made_up_or_has_ended_is_none(world: World, monkeypat
     assert not token.knows(session)
 
 
+def test_who_finds_a_token_that_was_used_can_make_no_session_of_it() -> None:
+    once, found = Token("what nobody knows", single_use=True), Token("what nobody knows")
+    assert once.knows(once.session())
+    assert not once.knows(found.session())
+    assert Token("what nobody knows").knows(found.session())
+
+
 def test_a_token_that_could_be_guessed_is_refused() -> None:
     with pytest.raises(errors.InvalidSetting, match="fewer than 16 characters"):
         app(token="letmein")
