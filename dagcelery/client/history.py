@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,10 +64,10 @@ def _graph(control: RunControl, records: Sequence[RunRecord]) -> RunGraph | None
 
 
 def _schedule(name: str) -> tuple[str, ...] | None:
-    """Look for a DAG where its name says; nothing is imported for that, since whoever looks on runs no code."""
+    """Look for a DAG where its name says; whoever looks on imports nothing, and runs no code."""
     module, _, qualname = name.partition(":")
     found: Any = sys.modules.get(module)
     for part in qualname.split("."):
-        found = getattr(found, part, None)
+        found = inspect.getattr_static(found, part, None)
     schedule = getattr(found, "schedule", None) if is_buildable(found) else None
     return (str(schedule),) if schedule else None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 from urllib.parse import unquote
 
@@ -338,3 +340,11 @@ def test_a_dags_page_has_its_last_runs_and_its_slowest_nodes(world: World) -> No
     assert told["success"] == {"done": 1, "over": 2}
     assert {node["node"] for node in told["slowest"]} == {"double", "total"}
     assert {node["address"] for node in told["graph"]["nodes"]} == {"double", "total"}
+
+
+def test_who_asks_for_a_dag_runs_no_code_that_its_name_leads_to(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    lazy, asked = ModuleType("lazy"), list[str]()
+    lazy.__dict__["__getattr__"] = asked.append
+    monkeypatch.setitem(sys.modules, "lazy", lazy)
+    assert page(world).get("/api/dags/lazy:connection.pool").json()["schedule"] is None
+    assert asked == []
