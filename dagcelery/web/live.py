@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -27,6 +28,8 @@ _BEHIND: Final = 32
 """Changes that wait for a page that does not take them; then it gets the whole instead."""
 _SILENCE_SECONDS: Final = 15.0
 _RETRY_MS: Final = 2_000
+
+log = logging.getLogger(__name__)
 
 
 def event(kind: str, data: Json, number: int = 0) -> bytes:
@@ -70,7 +73,10 @@ class _Watcher:
                 await self._tell(status)
             self._end(event("end", {"state": str(self._status.state) if self._status else ""}, self._number))
         except DagceleryError as error:
-            self._end(event("failure", {"type": type(error).__name__, "message": str(error)}, self._number))
+            self._fail(type(error).__name__, str(error))
+        except Exception:  # pages that nobody tells would wait for ever, and show what was
+            log.exception("run %s cannot be watched", self._run_id)
+            self._fail("InternalError", "this went wrong on the server; its log says more")
 
     async def _tell(self, status: RunStatus) -> None:
         before = self._status
@@ -90,6 +96,9 @@ class _Watcher:
         message = event("change", change, self._number)
         for page in self.pages:
             page.change(message, self.whole)
+
+    def _fail(self, kind: str, message: str) -> None:
+        self._end(event("failure", {"type": kind, "message": message}, self._number))
 
     def _end(self, message: bytes) -> None:
         for page in self.pages:
@@ -152,6 +161,8 @@ class Watchers:
         """Look on at a run; who comes first starts a watcher, and who goes last ends it."""
         key, page = (id(asyncio.get_running_loop()), run_id), _Page(has_graph=has_graph)
         watcher, task = self._watchers.get(key) or self._start(key)
+        if task.done():  # it has told its pages the end, and is about to be forgotten
+            watcher, task = self._start(key)
         watcher.join(page)
         try:
             yield page.waiting

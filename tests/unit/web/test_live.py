@@ -184,3 +184,32 @@ def test_a_run_that_is_gone_meanwhile_says_so() -> None:
     assert (first, last) == ("status", "failure")
     assert "graph" not in whole
     assert said["type"] == "RunNotFound"
+
+
+def test_pages_are_told_if_what_they_look_at_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    run_id = world.submit(steps, xs=[1])
+    monkeypatch.setattr(live, "structure", lambda control, run_id: [][0])
+
+    async def look() -> list[Any]:
+        async with Watchers(WorldClient(world)).joined(run_id, has_graph=False) as waiting:
+            return [read(await waiting.get()), await waiting.get()]
+
+    (kind, said), end = asyncio.run(look())
+    assert (kind, said["type"], end) == ("failure", "InternalError", None)
+
+
+def test_who_comes_just_when_a_watcher_ends_gets_another_one() -> None:
+    world = World()
+    run_id = world.ended(steps, xs=[1])
+
+    async def look() -> list[str]:
+        watchers = Watchers(WorldClient(world))
+        async with watchers.joined(run_id, has_graph=False) as first:
+            ((_, task),) = watchers._watchers.values()
+            while not task.done():
+                await first.get()
+            async with watchers.joined(run_id, has_graph=False) as waiting:
+                return [read(await waiting.get())[0], read(await waiting.get())[0]]
+
+    assert asyncio.run(look()) == ["status", "end"]
