@@ -274,7 +274,8 @@ def _cut(elements: Iterator[Any], count: int) -> list[Any]:
 def _shown(read: Callable[[], Any]) -> ShownValue:
     """Read a value, and show it, or why it is not there."""
     try:
-        text = json.dumps(read(), ensure_ascii=False, default=_as_text)
+        told = json.dumps(read(), ensure_ascii=False, default=_as_text)
+        text = told.encode("utf-8", "backslashreplace").decode()  # half a character, as JSON writes it
     except _NotShown as other:
         return other.shown
     except DeserializationError as error:

@@ -348,3 +348,18 @@ def test_who_asks_for_a_dag_runs_no_code_that_its_name_leads_to(world: World, mo
     monkeypatch.setitem(sys.modules, "lazy", lazy)
     assert page(world).get("/api/dags/lazy:connection.pool").json()["schedule"] is None
     assert asked == []
+
+
+@task
+def half() -> str:
+    return "\ud83d"
+
+
+@dag(serializer=AsPlainJSON())
+def halved() -> str:
+    return half()
+
+
+def test_half_a_character_in_a_value_is_shown_as_json_writes_it(world: World) -> None:
+    run_id = world.ended(halved)
+    assert page(world).get(f"/api/runs/{run_id}").json()["result"]["text"] == r'"\ud83d"'
