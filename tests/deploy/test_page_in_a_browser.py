@@ -284,6 +284,66 @@ def test_a_page_that_was_cut_off_is_right_when_it_comes_back(page: Any, host: st
     see(row(page, "load")).to_contain_text("4/4")
 
 
+SLEEP = """() => {
+  const now = Date.now, seen = (hidden) => {
+    Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  };
+  seen(true);
+  Date.now = () => now() + 60_000;
+  seen(false);
+}"""
+
+
+def test_a_page_that_slept_shows_what_became_of_a_run_that_was_over(
+    page: Any, canned: Callable[[dict[str, Any]], str], see: Any
+) -> None:
+    answers = {"": made([done("first")])}
+    page.goto(canned(answers))
+    see(row(page, "first")).to_be_visible()
+    answers[""] = made([done("first"), done("second")])
+    page.evaluate(SLEEP)
+    see(row(page, "second")).to_be_visible()
+
+
+STREAM = """window.EventSource = class extends EventTarget {
+  constructor() { super(); window.stream = this; }
+  close() {}
+}"""
+TELL = "([kind, data]) => stream.dispatchEvent(new MessageEvent(kind, { data: JSON.stringify(data) }))"
+
+
+def test_an_answer_takes_back_no_state_that_came_meanwhile_and_a_failure_is_no_end(
+    page: Any, host: str, see: Any
+) -> None:
+    asked: list[Any] = []
+    node = done("load", 4).to_dict() | {"state": "running", "done": 1, "ended": None, "is_over": False}
+    whole = made([done("load", 4)]) | {"nodes": [node]}
+    whole["run"] |= {"state": "running", "ended": None, "seconds": None}
+    error = {
+        "address": "load[1]",
+        "attempt": 1,
+        "type_name": "ValueError",
+        "message": "no",
+        "traceback": "",
+        "stands": 1,
+    }
+    page.add_init_script(STREAM)
+    page.route("**/api/runs/made", lambda route: asked.append(route))  # playwright takes no methods of lists
+    with page.expect_request("**/api/runs/made"):
+        page.goto(f"http://{host}/runs/#/run/made")
+    asked.pop().fulfill(json=whole)
+    see(row(page, "load")).to_contain_text("1/4")
+    with page.expect_request("**/api/runs/made"):
+        page.evaluate(TELL, ["change", {"nodes": {"0": {"failed": 1}}}])
+    page.evaluate(TELL, ["change", {"nodes": {"0": {"done": 3}}}])
+    asked.pop().fulfill(json=whole | {"errors": [error]})
+    see(page.locator(".errors .message")).to_have_text("ValueError: no")
+    see(row(page, "load")).to_contain_text("3/4")
+    with page.expect_request("**/api/runs/made"):
+        page.evaluate(TELL, ["failure", {"type": "StoreUnavailable", "message": "gone"}])
+
+
 def test_one_item_that_failed_is_executed_again(page: Any, host: str, see: Any, tmp_path: Path) -> None:
     run = forecasted(tmp_path)
     page.goto(f"http://{host}/runs/#/run/{run.id}")

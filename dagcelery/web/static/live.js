@@ -14,15 +14,18 @@ class Follower {
     this.state = "loading";
     this.stopped = new AbortController();
     this.pending = 0;
+    this.heard = 0; // events of the stream so far
     this.seen = () => this.#seen();
     document.addEventListener("visibilitychange", this.seen);
     this.load();
   }
 
   async load() {
+    const heard = this.heard;
     try {
       const answer = await get(pathOf(this.id), this.stopped.signal);
-      if (this.model) this.model.replace(answer);
+      // Of states the stream knows best, if it has told some since this was asked for.
+      if (this.model) this.model.replace(heard === this.heard ? answer : { ...answer, run: this.model.run, nodes: this.model.nodes });
       else this.model = new RunModel(answer);
       this.error = null;
     } catch (error) {
@@ -58,6 +61,7 @@ class Follower {
       if (source !== this.source) return;
       const told = event.data ? JSON.parse(event.data) : {};
       timed(told);
+      this.heard += 1;
       act(told);
       this.#draw();
     });
@@ -79,6 +83,7 @@ class Follower {
       source.close();
       this.error = error;
       this.state = "lost";
+      this.#readLater(3000); // the store may be back then
     });
     on("end", () => {
       source.close();
@@ -107,7 +112,8 @@ class Follower {
       this.hidden = Date.now();
       return;
     }
-    if (this.state !== "over" && Date.now() - (this.hidden ?? Date.now()) > SLEPT) this.again();
+    // A run that was over may have been resumed meanwhile.
+    if (Date.now() - (this.hidden ?? Date.now()) > SLEPT) this.again();
   }
 
   #draw() {
