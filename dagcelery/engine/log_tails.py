@@ -80,20 +80,28 @@ class LogTail:
     def end(self) -> Mapping[int, list[str]]:
         """Take no more lines, and return those that are kept."""
         self._is_open = False
-        return {index: _formatted(each)[-self._most :] for index, each in self._lines.items()}
+        return {index: _formatted(each, self._most) for index, each in self._lines.items()}
 
 
-def _formatted(lines: Iterable[_Line]) -> list[str]:
-    """Return lines as people read them: ``2026-11-29T19:30:00.125Z INFO shop.orders: 3 orders read``."""
-    formatted, now, second = list[str](), -1, ""
+def _formatted(lines: Iterable[_Line], most: int) -> list[str]:
+    """Return the last lines as people read them: ``2026-11-29T19:30:00.125Z INFO shop.orders: 3 orders read``.
+
+    The first one says when and where, even if what it belongs to begins before it: logs are put in order by that.
+    """
+    formatted, heads, now, second = list[str](), list[str](), -1, ""
     for at, level, logger, text in lines:
         if now != int(at):
             now, second = int(at), time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
-        for line in f"{second}.{int(at % 1 * 1000):03d}Z {level} {logger}: {text}".splitlines():
-            if line.strip():
-                short = line if len(line) <= LINE_CHARACTERS else f"{line[: LINE_CHARACTERS - 3]}..."
-                formatted.append(short if short.isascii() else short.encode("utf-8", "backslashreplace").decode())
-    return formatted
+        head = f"{second}.{int(at % 1 * 1000):03d}Z {level} {logger}: "
+        found = [_short(line) for line in f"{head}{text}".splitlines() if line.strip()]
+        formatted += found
+        heads += ["", *[head] * (len(found) - 1)]
+    return [_short(heads[-most:][0] + formatted[-most:][0]), *formatted[-most:][1:]]
+
+
+def _short(line: str) -> str:
+    short = line if len(line) <= LINE_CHARACTERS else f"{line[: LINE_CHARACTERS - 3]}..."
+    return short if short.isascii() else short.encode("utf-8", "backslashreplace").decode()
 
 
 def seal(keyring: Keyring, run_id: str, piece: PieceId, attempt: int, lines: Mapping[int, list[str]]) -> bytes:

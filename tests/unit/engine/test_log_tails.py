@@ -119,6 +119,22 @@ def test_lines_of_each_attempt_are_kept_with_a_short_traceback() -> None:
     assert [each.attempt for each in logs(world.client, run) if each.address == "stumbles[1]"] == [1, 2]
 
 
+def test_attempts_are_in_order_where_the_last_lines_begin_amid_a_traceback() -> None:
+    @task(retry=Retry(max_attempts=3, wait=0))
+    def falls(x: int) -> int:
+        if current().attempt == 2:
+            log.info("first\nsecond\nthird")
+        log.info("attempt %d", current().attempt)
+        if current().attempt < 3:
+            raise ValueError
+        return x
+
+    world = World(log_tail_lines=2)
+    run = world.ended(falls, x=1)
+    assert [each.attempt for each in logs(world.client, run)] == [1, 2, 3]
+    assert "INFO shop.orders: third" in said(world, run, "falls")
+
+
 def test_the_last_lines_are_kept_and_long_ones_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     # Not for pytest, whose processes cannot tell each other of half a character.
     monkeypatch.setattr(log, "propagate", False)
