@@ -336,8 +336,13 @@ async def _missing(request: Request, error: Exception) -> Response:
 
 
 async def _broken(request: Request, error: Exception) -> Response:
-    """Say nothing of what broke: it may hold what is not to be shown. Starlette raises it again, for the log."""
-    return _error(500, "InternalError", "this went wrong on the server; its log says more")
+    """Say nothing of what broke: it may hold what is not to be shown. Starlette raises it again, for the log.
+
+    Starlette asks for this outside of all other middleware, so that nothing else would add the headers.
+    """
+    response = _error(500, "InternalError", "this went wrong on the server; its log says more")
+    response.headers.update(_HEADERS | {"Cache-Control": "no-store"})
+    return response
 
 
 def setting_token(settings: Settings) -> Token | None:

@@ -154,6 +154,15 @@ def test_every_answer_says_that_nothing_foreign_is_to_be_loaded(world: World, pa
     assert headers["cache-control"] in ("no-store", "no-cache")
 
 
+def test_an_answer_that_broke_says_so_and_no_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dagcelery.web.server.Data.runs", lambda *asked: {}["open sesame"])
+    answer = page(world).get("/api/runs")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (500, "InternalError")
+    assert "sesame" not in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] == "no-store"
+
+
 @pytest.mark.parametrize(
     "path",
     ["..%2fserver.py", "%2e%2e/server.py", "../server.py", "..%5cserver.py", "/etc/passwd", "%00", "login.js%00"],
