@@ -35,7 +35,7 @@ function Slowest({ nodes }) {
 
 // The plan alone: nodes without states.
 function Picture({ graph }) {
-  const model = useMemo(() => new RunModel({ run: { state: "pending" }, nodes: [], graph }), [JSON.stringify(graph).length]);
+  const model = useMemo(() => new RunModel({ run: { state: "pending" }, nodes: [], graph }), [JSON.stringify(graph)]);
   const [open, setOpen] = useState(() => model.opened());
   const toggle = (box) => setOpen((last) => {
     const next = new Set(last);

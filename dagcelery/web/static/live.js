@@ -1,7 +1,7 @@
 // Follows a run: all of it once, then what changes. A page that has slept asks for all of it again.
 import { useEffect, useReducer, useRef, useState } from "./vendor/htm-preact-standalone.module.js";
 import { at, get, isOffline, run as pathOf, timed } from "./api.js";
-import { RunModel } from "./model.js";
+import { RunModel, isAlike } from "./model.js";
 
 const SLEPT = 20_000;
 const REFUSED = new Set([400, 401, 403, 404]);
@@ -71,7 +71,7 @@ class Follower {
       if (source.readyState === EventSource.CLOSED) setTimeout(() => this.stopped.signal.aborted || this.again(), 3000);
     };
     on("status", (whole) => {
-      const failed = this.#failed(), hasGrown = !whole.graph && whole.nodes.length !== this.model.nodes.length;
+      const failed = this.#failed(), hasGrown = !whole.graph && !isAlike(whole.nodes, this.model.nodes);
       this.model.replace({ result: this.model.result, ...whole });
       if (hasGrown || this.#failed() !== failed) this.#readLater();
     });

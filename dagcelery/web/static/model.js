@@ -36,8 +36,9 @@ function put(lists, key, value) {
   else lists.set(key, [value]);
 }
 
-// Graphs of one run only grow: two of one size are the same.
-const sizes = (graph, nodes) => [graph.nodes?.length, graph.edges?.length, nodes.length].join();
+// Graphs of one run grow; what grew and was taken back may come again with as many nodes, but others.
+const sizes = (graph) => [graph.nodes?.length, graph.edges?.length].join();
+const isAlike = (nodes, others) => nodes.length === others.length && nodes.every((node, at) => node.name === others[at]?.name);
 
 class Place {
   constructor(address, from = {}) {
@@ -75,7 +76,7 @@ class RunModel {
 
   replace(answer) {
     const graph = answer.graph ?? this.graph ?? { nodes: [], edges: [] };
-    const isSame = this.graph && sizes(graph, answer.nodes) === sizes(this.graph, this.nodes);
+    const isSame = this.graph && sizes(graph) === sizes(this.graph) && isAlike(answer.nodes, this.nodes);
     this.run = answer.run;
     this.nodes = answer.nodes;
     if (!isSame) this.graph = graph;
@@ -246,4 +247,4 @@ class RunModel {
   }
 }
 
-export { RunModel, nodeOf };
+export { RunModel, isAlike, nodeOf };
