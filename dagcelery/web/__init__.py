@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dagcelery.web.access import Token as Token
-    from dagcelery.web.server import app as app
+    from dagcelery.web.application import app as app
 
 __all__ = ["Token", "app"]
 
@@ -20,6 +20,6 @@ if not TYPE_CHECKING:
         """Import them late: a run's page as a file needs no server."""
         if name not in __all__:
             raise AttributeError(f"module 'dagcelery.web' has no attribute '{name}'")
-        home = import_module(f"dagcelery.web.{'server' if name == 'app' else 'access'}")
+        home = import_module(f"dagcelery.web.{'application' if name == 'app' else 'access'}")
         value = globals()[name] = getattr(home, name)
         return value

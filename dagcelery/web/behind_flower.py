@@ -19,7 +19,7 @@ from tornado.routing import URLSpec
 from tornado.web import HTTPError, authenticated, url
 
 from dagcelery.client import Client
-from dagcelery.web.server import app
+from dagcelery.web.application import app
 
 _READ_ONLY = "dagcelery.flower_is_read_only"
 

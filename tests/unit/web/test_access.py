@@ -155,7 +155,7 @@ def test_every_answer_says_that_nothing_foreign_is_to_be_loaded(world: World, pa
 
 
 def test_an_answer_that_broke_says_so_and_no_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dagcelery.web.server.Data.runs", lambda *asked: {}["open sesame"])
+    monkeypatch.setattr("dagcelery.web.application.Data.runs", lambda *asked: {}["open sesame"])
     answer = page(world).get("/api/runs")
     assert (answer.status_code, answer.json()["error"]["type"]) == (500, "InternalError")
     assert "sesame" not in answer.text
