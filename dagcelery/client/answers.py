@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from dagcelery.client.inspection import inspect, summary
 from dagcelery.client.node import Look
 from dagcelery.client.shown_values import run_result
 from dagcelery.client.status import NodeStatus, RunStatus, run_status
-from dagcelery.client.structure import structure
+from dagcelery.client.structure import RunGraph, structure
 from dagcelery.client.tree import TreeNode
 from dagcelery.engine.run_control import RunControl
 from dagcelery.errors import BadSignature, DagceleryError, InvalidParameters
@@ -31,6 +31,19 @@ _KEPT_ITEMS: Final = 500
 _MOST_LOGS: Final = 100
 _MOST_LINES: Final = 500
 
+_USUAL: Final = {
+    **dict.fromkeys(NodeStatus.__slots__),
+    **dict.fromkeys(("total", "done"), 1),
+    **dict.fromkeys(("running", "failed", "retrying", "skipped", "cached", "paused", "waiting", "stopped"), 0),
+    **dict.fromkeys(("is_fan_out", "is_stuck"), False),
+    "why": "",
+    "is_over": True,
+    "pieces": (),
+    "state": "done",
+    "seconds": None,
+}
+"""What is so of most nodes of a large run that is done."""
+
 Json = dict[str, Any]
 
 
@@ -42,7 +55,7 @@ def whole(control: RunControl, run_id: str) -> Json:
     result = run_result(view).to_dict() if status.state == "done" else None
     return {
         **run_and_nodes(status),
-        "graph": structure(control, run_id).to_dict(),
+        "graph": _graph(structure(control, run_id)),
         "errors": [asdict(failure) for failure in errors(control, run_id, most=_MOST_ERRORS)],
         "code": {f"{spec.module}:{spec.qualname}": {"hash": spec.hash, "python": spec.python} for spec in specs},
         "result": result,
@@ -50,10 +63,31 @@ def whole(control: RunControl, run_id: str) -> Json:
 
 
 def run_and_nodes(status: RunStatus) -> Json:
-    """Return a status as the page takes it, in two parts."""
-    told = status.to_dict()
-    nodes = told.pop("nodes")
-    return {"run": told | {"news": status.news}, "nodes": nodes}
+    """Return a status as the page takes it: the run, and its nodes without what is usual, which is told once."""
+    told = replace(status, nodes=()).to_dict() | {"news": status.news}
+    del told["nodes"]
+    return {"run": told, "usual": _USUAL, "nodes": [_unusual(node) for node in status.nodes]}
+
+
+def _unusual(node: NodeStatus) -> Json:
+    """Return what of a node is not usual: of thousands of nodes most of what is told would be noughts."""
+    told = {name: value for name, usual in _USUAL.items() if (value := getattr(node, name)) != usual}
+    if node.pieces:
+        told["pieces"] = [asdict(piece) for piece in node.pieces]
+    return told
+
+
+def _graph(graph: RunGraph) -> Json:
+    """Return a graph as the page takes it: a box at the top, a task, and data that is needed are what is usual."""
+    usual = {"kind": "task", "taints": [], "parent": ""}
+    nodes = [
+        {name: value for name, value in node.to_dict().items() if usual.get(name) != value} for node in graph.nodes
+    ]
+    edges = [edge.to_dict() for edge in graph.edges]
+    for edge in edges:
+        if edge["kind"] == "data":
+            del edge["kind"]
+    return {"nodes": nodes, "edges": edges}
 
 
 def node(control: RunControl, run_id: str, address: str, first: int, limit: int, state: str | None) -> Json:
@@ -88,7 +122,7 @@ def _kept_nodes(control: RunControl, run_id: str, told: Json) -> Iterator[tuple[
     """Yield what there is to say of the nodes and items of a run, failed ones first, of up to 150 in all."""
     most = max(1, min(_KEPT_NODES, _KEPT_EFFORT // max(1, len(told["nodes"]))))
     failed = [error["address"] for error in told["errors"] if error["stands"]]
-    names = [node["name"] for node in sorted(told["nodes"], key=lambda node: not node["failed"])]
+    names = [node["name"] for node in sorted(told["nodes"], key=lambda node: "failed" not in node)]
     for address in [*dict.fromkeys([*failed[: most // 2], *names])][:most]:
         with suppress(DagceleryError):  # it was taken back meanwhile
             yield address, node(control, run_id, address, 0, _KEPT_ITEMS, None)

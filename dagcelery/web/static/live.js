@@ -25,7 +25,7 @@ class Follower {
     try {
       const answer = await get(pathOf(this.id), this.stopped.signal);
       // Of states the stream knows best, if it has told some since this was asked for.
-      if (this.model) this.model.replace(heard === this.heard ? answer : { ...answer, run: this.model.run, nodes: this.model.nodes });
+      if (this.model) this.model.replace(heard === this.heard ? answer : { ...answer, run: this.model.run, usual: null, nodes: this.model.nodes });
       else this.model = new RunModel(answer);
       this.error = null;
     } catch (error) {

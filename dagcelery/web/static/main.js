@@ -1,9 +1,9 @@
 // The page begins here: who may do what is asked once, then the URL decides what is shown.
 import { html, render, useEffect, useState } from "./vendor/htm-preact-standalone.module.js";
-import { ahead, begin, isOffline, run } from "./api.js";
+import { begin, isOffline } from "./api.js";
 import { DagPage } from "./dag.js";
 import { ListPage } from "./list.js";
-import { moved, parsed, useRoute } from "./route.js";
+import { moved, useRoute } from "./route.js";
 import { RunPage } from "./run.js";
 
 function Bar({ session, route }) {
@@ -36,8 +36,6 @@ function Refusal({ error }) {
 
 const root = document.getElementById("app");
 root.replaceChildren();
-const { page: asked, name: which } = parsed(location.hash);
-if (asked === "run") ahead(run(which));
 
 // Whoever has no session shows the token, which stands in the address of the first visit and nowhere else.
 async function opened() {

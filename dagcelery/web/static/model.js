@@ -78,7 +78,7 @@ class RunModel {
     const graph = answer.graph ?? this.graph ?? { nodes: [], edges: [] };
     const isSame = this.graph && sizes(graph) === sizes(this.graph) && isAlike(answer.nodes, this.nodes);
     this.run = answer.run;
-    this.nodes = answer.nodes;
+    this.nodes = answer.usual ? answer.nodes.map((node) => ({ ...answer.usual, ...node })) : answer.nodes; // what is usual is told once
     if (!isSame) this.graph = graph;
     this.errors = answer.errors ?? this.errors ?? [];
     this.result = answer.result ?? null;

@@ -135,9 +135,12 @@ def test_a_run_is_told_as_the_client_tells_it(world: World) -> None:
     run_id = world.ended(everything, n=3, xs=[4, 0, 6])
     told = page(world).get(f"/api/runs/{run_id}").json()
     status = json.loads(json.dumps(run_status(world.client, run_id).to_dict()))
-    assert told["nodes"] == status.pop("nodes")
+    assert [told["usual"] | node for node in told["nodes"]] == status.pop("nodes")
     assert told["run"] == status | {"news": ""}
-    assert told["graph"] == json.loads(json.dumps(structure(world.client, run_id).to_dict()))
+    usual = {"kind": "task", "taints": [], "parent": ""}
+    graph = structure(world.client, run_id).to_dict()
+    assert [usual | node for node in told["graph"]["nodes"]] == graph["nodes"]
+    assert [{"kind": "data"} | edge for edge in told["graph"]["edges"]] == graph["edges"]
     assert told["result"]["text"] == json.dumps([20, 3, 12, 20, 4 / 12 + 1 / 12, 14])
 
 

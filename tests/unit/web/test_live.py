@@ -54,6 +54,8 @@ class Reader:
         kind, told = read(message)
         self.kinds.append(kind)
         if kind == "status":
+            usual = told.pop("usual")
+            told["nodes"] = [usual | node for node in told["nodes"]]
             self.known = {"graph": self.known.get("graph"), **told}
         elif kind == "change":
             self.known["run"] |= told["run"]

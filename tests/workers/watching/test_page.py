@@ -66,6 +66,7 @@ def told(browser: httpx.Client, run_id: str) -> dict[str, Any]:
                 kind = text
             elif name == "data" and kind == "status":
                 known = json.loads(text)
+                known["nodes"] = [known["usual"] | node for node in known["nodes"]]
             elif name == "data" and kind == "change":
                 change = json.loads(text)
                 known["run"] |= change["run"]
