@@ -36,11 +36,8 @@ from dagcelery.settings import Settings
 from .serving import await_served
 
 DOCUMENTS = [
-    ROOT / name
-    for name in (
-        *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"),
-        *("docs/argo.md", "docs/bodies.md", "docs/glossary.md", "docs/page.md", "docs/security.md"),
-    )
+    *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 SERVING = re.compile(r"celery -A \S+ (worker|beat)\b|dagcelery worker\b|dagcelery dev$|dagcelery ui\b|uvicorn ")
