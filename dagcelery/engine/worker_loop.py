@@ -212,7 +212,8 @@ class WorkerLoop:
         if claim.step >= 0 and is_known:
             view.meet(claim.scope.body, claim.step)
         is_heard = is_known and tell(engine.listener.hears_calls, view, claim)
-        result = Execution(view, claim, engine.settings, engine.listener if is_heard else None).run()
+        listener = engine.listener if is_heard else None
+        result = Execution(view, claim, engine.settings, engine.sender.check, listener).run()
         if not result.is_refused:
             engine.durations.add(clock_key, seconds_each(claim, result))
         return result

@@ -11,9 +11,9 @@ from dagcelery.worker.heartbeat import Heartbeat
 
 def test_queues_that_were_added_are_announced_and_kept_while_there_is_no_connection() -> None:
     announced: list[list[str]] = []
-    fleet = SimpleNamespace(heartbeat=lambda worker_id, queues, *others: announced.append(list(queues)))
+    fleet = SimpleNamespace(heartbeat=lambda worker_id, queues, *others, yields: announced.append(list(queues)))
     context: Any = SimpleNamespace(
-        settings=Settings(), store=SimpleNamespace(fleet=fleet), keyring=SimpleNamespace(ids=())
+        settings=Settings(), later_priority=None, store=SimpleNamespace(fleet=fleet), keyring=SimpleNamespace(ids=())
     )
     queues = [SimpleNamespace(name="first")]
     consumer = SimpleNamespace(controller=SimpleNamespace(concurrency=2), task_consumer=SimpleNamespace(queues=queues))
