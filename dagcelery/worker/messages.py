@@ -155,7 +155,7 @@ def ignored(app: Celery) -> Iterator[Ignored]:
     own: Callable[..., Any] = app.Task
     for name in ("__call__", "before_start", "on_success", "on_failure", "on_retry", "after_return"):
         if getattr(own, name, None) is not getattr(Task, name, None):
-            yield f"{name} of its base class of tasks", "use signals, hooks, or a decorator below @task"
+            yield f"{name} of the base class of its tasks", "use signals, hooks, or a decorator below @task"
     for name in _annotated(app):
         yield f"{name} in task_annotations", "give options to the tasks of your DAGs"
 
