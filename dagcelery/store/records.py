@@ -157,6 +157,8 @@ class NewRun:
     """The name of the key that `reserve` keeps for it."""
     shown: Mapping[str, str] = field(default_factory=dict)
     """Its parameters as people are shown them: short, and without what is sensitive."""
+    trace: str = ""
+    """Where it is to be found in traces: what `RunRecord` says of it. A worker is called at its end then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,6 +394,10 @@ class RunRecord:
     """The name of the key that is kept for it: DAG and key as JSON, or ""."""
     shown: Mapping[str, str] = field(default_factory=dict)
     """Its parameters as people are shown them. Nobody signs these texts; the values are signed, and read apart."""
+
+    trace: str = ""
+    """How its trace belongs to that of its submitter, "link" or "child", and the submitter's span as W3C's traceparent
+    writes it, if there was one; "" if it was submitted without tracing."""
 
     pauses: Sequence[tuple[float, float]] = ()
     """From when to when it was over, before it was resumed."""
