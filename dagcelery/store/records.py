@@ -222,6 +222,11 @@ class Claim:
     generation: int = 0
     """How often parts of the run have been cleared: values of an earlier generation may have changed since."""
 
+    waited: float | None = None
+    """For how many seconds it was ready until it was claimed: the last time, and not while its run was held or over. Of
+    items, since their fan-out was opened, or they came back. None where a store of an older version has not noted it.
+    """
+
     follows: frozenset[str] = frozenset()
     """The pieces that it waits for, right behind which it was executed: it is claimed when all are committed."""
 
