@@ -6,6 +6,7 @@ gone afterwards.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -51,10 +52,13 @@ class Listeners(Listener):
 
     def __init__(self, *listeners: Listener) -> None:
         self._listeners = listeners
+        self._asked = threading.local()
 
     def hears_calls(self, view: RunView, claim: Claim) -> bool:
         """Return whether any of them wants to hear of this claim's calls."""
-        return bool(self._hearing(view, claim))
+        hearing = [each for each in self._listeners if tell(each.hears_calls, view, claim)]
+        self._asked.last = claim, hearing
+        return bool(hearing)
 
     def before(self, view: RunView, claim: Claim, index: int) -> None:
         """Pass it on to those who want to hear of it."""
@@ -72,7 +76,11 @@ class Listeners(Listener):
             tell(each.failed, view, claim, index, error)
 
     def _hearing(self, view: RunView, claim: Claim) -> list[Listener]:
-        return [each for each in self._listeners if tell(each.hears_calls, view, claim)]
+        """Return who wants to hear of a claim's calls: they were asked before the first one, in this thread."""
+        if getattr(self._asked, "last", (None,))[0] is not claim:
+            self.hears_calls(view, claim)
+        hearing: list[Listener] = self._asked.last[1]
+        return hearing
 
     def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
         """Pass it on to all; the error is kept if any of them keeps it."""

@@ -81,6 +81,10 @@ _ENDS: Final = {"done": "success", "failed": "failure", "cancelled": "cancellati
 """States of runs in the words of OpenTelemetry's conventions for CI/CD. A piece either succeeds or fails."""
 
 
+_RANDOM: Final = 0x02
+"""The flag by which W3C's traceparent says that a trace id is random, as a run's id is."""
+
+
 # -- the submitter ---------------------------------------------------------------------------------
 _w3c: Final = TraceContextTextMapPropagator()
 
@@ -191,7 +195,7 @@ class Tracing(Listener):
         self._provider: object = None
         self._known: Tracer | None = None
         self._runs: dict[str, _Traced] = {}
-        self._called: dict[tuple[str, str, int], dict[int, _Called]] = {}
+        self._called: dict[Key, dict[int, _Called]] = {}
         self._joins: dict[tuple[str, str, int], Sequence[Source]] = {}
 
     # -- the tracer --------------------------------------------------------------------------------
@@ -229,7 +233,8 @@ class Tracing(Listener):
             _within(parent), trace_id, name, SpanKind.SERVER, _about(run_id, name), links
         )
         is_sampled = sampled.decision is Decision.RECORD_AND_SAMPLE
-        flags = TraceFlags(TraceFlags.SAMPLED if is_sampled else TraceFlags.DEFAULT)
+        is_random = parent.trace_flags & _RANDOM if parent else _RANDOM
+        flags = TraceFlags(is_random | (TraceFlags.SAMPLED if is_sampled else TraceFlags.DEFAULT))
         return bounded.put(self._runs, run_id, _Traced(trace_id, parent, links, flags), _KEPT_RUNS)
 
     # -- pieces ------------------------------------------------------------------------------------
@@ -285,6 +290,8 @@ class Tracing(Listener):
             "cicd.pipeline.task.name": program.node_name(scope.body, step),
             "cicd.pipeline.task.run.id": f"{PieceId(scope.id, step, at).name}@{claim.attempt}",
         }
+        if claim.waited is not None:
+            attributes["dagcelery.waited_seconds"] = claim.waited
         if at >= 0:
             attributes["dagcelery.item"] = at
         sources = self._sources(view, claim)
@@ -418,8 +425,12 @@ def _about(run_id: str, dag: str) -> dict[str, Any]:
     }
 
 
-def _key(view: RunView, claim: Claim) -> tuple[str, str, int]:
-    return view.run_id, claim.piece, claim.attempt
+Key = tuple[str, str, int, int, int]
+"""An execution of a piece or a range: run, scope, step, first item and attempt."""
+
+
+def _key(view: RunView, claim: Claim) -> Key:
+    return view.run_id, claim.scope.id, claim.step, claim.lo, claim.attempt
 
 
 def _is_range(claim: Claim) -> bool:
