@@ -474,6 +474,21 @@ class Listed:
     record: RunRecord | None
 
 
+class Waiting(NamedTuple):
+    """What is ready on a queue: how many pieces, and for how many seconds the one that waits longest; None: unknown."""
+
+    queue: str
+    pieces: int
+    seconds: float | None
+
+
+class ActiveRun(NamedTuple):
+    """A run that is not over, and what is ready of it."""
+
+    dag: str
+    waiting: Sequence[Waiting]
+
+
 class Spot(NamedTuple):
     """Items ``[lo, hi)`` of a step in a scope, -1 where it runs once.
 
