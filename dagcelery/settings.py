@@ -230,6 +230,12 @@ class Settings:
     trace_link: str = _setting(
         "", _page_url, "a page of traces that the page of a run links to, with `{run}` and `{node}` in it"
     )
+    trace: Literal["off", "link", "child"] = _setting(
+        "off",
+        _one_of("off", "link", "child"),
+        "`off`, `link` or `child`: whether runs are [traced](docs/howto/tracing.md) with OpenTelemetry, and whether a "
+        "run's trace links to its submitter's or is part of it",
+    )
     log_link: str = _setting("", _page_url, "a page of logs, likewise")
     web_token: str = _setting(
         "", _token, "what a browser shows `dagcelery ui` to see the page; empty: one that serves once", is_secret=True

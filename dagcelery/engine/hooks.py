@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from dagcelery.engine.interrupts import tell_apart
+from dagcelery.engine.interrupts import tell, tell_apart
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import BadSignature, StoreUnavailable
 from dagcelery.payload import failures
@@ -44,6 +44,45 @@ class Listener:
 
     def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
         """Hear that this process has ended a run."""
+
+
+class Listeners(Listener):
+    """Several listeners as one. They hear of a call in this order, and of its end in the other one."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+
+    def hears_calls(self, view: RunView, claim: Claim) -> bool:
+        """Return whether any of them wants to hear of this claim's calls."""
+        return bool(self._hearing(view, claim))
+
+    def before(self, view: RunView, claim: Claim, index: int) -> None:
+        """Pass it on to those who want to hear of it."""
+        for each in self._hearing(view, claim):
+            tell(each.before, view, claim, index)
+
+    def after(self, view: RunView, claim: Claim, index: int, error: BaseException | None) -> None:
+        """Pass it on to those who want to hear of it."""
+        for each in reversed(self._hearing(view, claim)):
+            tell(each.after, view, claim, index, error)
+
+    def failed(self, view: RunView, claim: Claim, index: int, error: BaseException) -> None:
+        """Pass it on to those who want to hear of it."""
+        for each in reversed(self._hearing(view, claim)):
+            tell(each.failed, view, claim, index, error)
+
+    def _hearing(self, view: RunView, claim: Claim) -> list[Listener]:
+        return [each for each in self._listeners if tell(each.hears_calls, view, claim)]
+
+    def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
+        """Pass it on to all; the error is kept if any of them keeps it."""
+        is_kept = [tell(each.ended, view, claim, result, response) for each in self._listeners]
+        return any(is_kept)
+
+    def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
+        """Pass it on to all."""
+        for each in self._listeners:
+            tell(each.run_ended, run_id, dag, state, seconds)
 
 
 def seconds_each(claim: Claim, result: TaskResult) -> float:

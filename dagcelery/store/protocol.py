@@ -19,11 +19,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from dagcelery.store.keys import Keys
 from dagcelery.store.records import (
-    ActiveRun,
     Block,
     Child,
     Claim,
@@ -59,6 +58,21 @@ class AsyncListen(Protocol):
 
 Call = tuple[Any, ...]
 """A call of a script: verb, key, request, and payloads, as `StoreServer.run` takes them."""
+
+
+class Waiting(NamedTuple):
+    """What is ready on a queue: how many pieces, and for how many seconds the one that waits longest; None: unknown."""
+
+    queue: str
+    pieces: int
+    seconds: float | None
+
+
+class ActiveRun(NamedTuple):
+    """A run that is not over, and what is ready of it."""
+
+    dag: str
+    waiting: Sequence[Waiting]
 
 
 class StoreServer(Protocol):

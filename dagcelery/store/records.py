@@ -157,6 +157,8 @@ class NewRun:
     """The name of the key that `reserve` keeps for it."""
     shown: Mapping[str, str] = field(default_factory=dict)
     """Its parameters as people are shown them: short, and without what is sensitive."""
+    trace: str = ""
+    """Where it is to be found in traces: what `RunRecord` says of it. A worker is called at its end then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,6 +400,10 @@ class RunRecord:
     shown: Mapping[str, str] = field(default_factory=dict)
     """Its parameters as people are shown them. Nobody signs these texts; the values are signed, and read apart."""
 
+    trace: str = ""
+    """How its trace belongs to that of its submitter, "link" or "child", and the submitter's span as W3C's traceparent
+    writes it, if there was one; "" if it was submitted without tracing."""
+
     pauses: Sequence[tuple[float, float]] = ()
     """From when to when it was over, before it was resumed."""
 
@@ -472,21 +478,6 @@ class Listed:
     id: str
     created: float
     record: RunRecord | None
-
-
-class Waiting(NamedTuple):
-    """What is ready on a queue: how many pieces, and for how many seconds the one that waits longest; None: unknown."""
-
-    queue: str
-    pieces: int
-    seconds: float | None
-
-
-class ActiveRun(NamedTuple):
-    """A run that is not over, and what is ready of it."""
-
-    dag: str
-    waiting: Sequence[Waiting]
 
 
 class Spot(NamedTuple):

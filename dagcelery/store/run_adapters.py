@@ -18,13 +18,12 @@ from typing import Any
 from dagcelery.errors import RunNotFound
 from dagcelery.store import clearing, counting, garbage, wire
 from dagcelery.store.fleet import FleetAdapter, enroll, look_at, moment
-from dagcelery.store.protocol import AsyncListen, Listen, ResultCache, Store, StoreServer
+from dagcelery.store.protocol import ActiveRun, AsyncListen, Listen, ResultCache, Store, StoreServer, Waiting
 from dagcelery.store.records import (
     CELL,
     CHUNK_BYTES,
     CLOSE,
     ROOT,
-    ActiveRun,
     Block,
     Child,
     ChildPlan,
@@ -45,7 +44,6 @@ from dagcelery.store.records import (
     Spot,
     Swept,
     TaskResult,
-    Waiting,
     scope_id,
 )
 from dagcelery.store.survey import ScopeSurvey, Survey

@@ -104,11 +104,12 @@ def new_run(run: NewRun) -> dict[str, Any]:
     start, close = run.topology[0][START], run.topology[0][CLOSE]
     options = {
         "outlives": None if start.fail_fast else 1,
-        "hooks": close.queue if start.has_hooks else None,
+        "hooks": close.queue if start.has_hooks or run.trace else None,
         "held": run.held,
         "reservation": run.reservation,
         "fingerprint": run.fingerprint,
         "shown": json.dumps(dict(run.shown)) if run.shown else None,
+        "trace": run.trace,
     }
     return {
         "name": run.name,
@@ -423,7 +424,7 @@ def child_plans(client: Any, names: Iterable[str]) -> list[tuple[str, bytes] | N
 
 
 _RECORD: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(("name", "state", "failed", "reason", "held", "hook", "fingerprint", "reservation"), str),
+    **dict.fromkeys(("name", "state", "failed", "reason", "held", "hook", "fingerprint", "reservation", "trace"), str),
     **dict.fromkeys(("created", "started", "ended", "deadline"), float),
     "epoch": int,
     "shown": json.loads,

@@ -15,8 +15,7 @@ from prometheus_client.registry import Collector
 
 from dagcelery.errors import DagceleryError
 from dagcelery.store.fleet import live_consumers
-from dagcelery.store.protocol import Store
-from dagcelery.store.records import Waiting
+from dagcelery.store.protocol import Store, Waiting
 from dagcelery.telemetry.metrics import COUNTED, OTHER, Family, sample_of
 
 READY: Final = Family("ready_pieces", "Pieces that wait for a worker.", ("queue",))
@@ -152,6 +151,6 @@ def _histogram(family: Family, series: Mapping[tuple[str, ...], Mapping[str, int
     for labels, parts in sorted(series.items()):
         numbers = {float(bound): number for bound, number in parts.items() if bound != "sum"}
         upto = [(bound, sum(n for at, n in numbers.items() if at <= bound)) for bound in bounds]
-        buckets = [("+Inf" if bound == bounds[-1] else str(bound), number) for bound, number in upto]
+        buckets = [("+Inf" if bound == bounds[-1] else str(float(bound)), number) for bound, number in upto]
         histogram.add_metric(labels, buckets, parts.get("sum", 0) / 1e6)
     return histogram

@@ -23,6 +23,7 @@ from celery.result import AsyncResult
 from celery.utils.functional import maybe_list
 from celery.utils.imports import import_from_cwd, symbol_by_name
 
+from dagcelery.engine.hooks import Listener, Listeners
 from dagcelery.engine.interrupts import quiet_logger
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
@@ -249,10 +250,18 @@ class AppContext:
                 self.sender,
                 process=CeleryProcess(),
                 worker_id=worker_id,
-                listener=Counting(self._counters, Announcer(self.app)),
+                listener=Counting(self._counters, self._listener()),
                 imports=self.imports,
             )
         return self._engine
+
+    def _listener(self) -> Listener:
+        announcer = Announcer(self.app)
+        if self.settings.trace == "off":
+            return announcer
+        from dagcelery.telemetry.tracing import Tracing  # raises NotConfigured if OpenTelemetry is not installed
+
+        return Listeners(Tracing(self.store.reader.record), announcer)
 
     def _check_conf(self) -> None:
         """Refuse settings that were made too late, and would be ignored silently."""
@@ -439,6 +448,8 @@ def settings_of(app: Celery, *, store_url: str | None, signing_key: str | None) 
     settings = Settings.from_environment(
         configured=configuration, store_url=store_url or None, signing_key=signing_key or None
     )
+    if settings.trace != "off":
+        import dagcelery.telemetry.tracing  # noqa: F401  # raises NotConfigured if OpenTelemetry is not installed
     derived: dict[str, Any] = {"broker_url": conf.broker_url or settings.broker_url}
     if not settings.store_url:
         backend, broker = (conf.result_backend, conf.redis_backend_use_ssl), (conf.broker_url, conf.broker_use_ssl)
