@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from dagcelery.errors import DagceleryError
 from dagcelery.store.fleet import live_consumers
 from dagcelery.store.protocol import Store, Waiting
-from dagcelery.telemetry.metrics import COUNTED, OTHER, Family, sample_of
+from dagcelery.telemetry.metrics import COUNTED, MICROS, OTHER, SUM, Family, sample_of
 
 READY: Final = Family("ready_pieces", "Pieces that wait for a worker.", ("queue",))
 OLDEST: Final = Family("oldest_ready_seconds", "How long the piece is ready that waits longest, else 0.", ("queue",))
@@ -149,8 +149,8 @@ def _histogram(family: Family, series: Mapping[tuple[str, ...], Mapping[str, int
     histogram = HistogramMetricFamily(_PREFIX + family.name, family.help, labels=family.labels)
     bounds = [*family.buckets, float("inf")]
     for labels, parts in sorted(series.items()):
-        numbers = {float(bound): number for bound, number in parts.items() if bound != "sum"}
+        numbers = {float(bound): number for bound, number in parts.items() if bound != SUM}
         upto = [(bound, sum(n for at, n in numbers.items() if at <= bound)) for bound in bounds]
         buckets = [("+Inf" if bound == bounds[-1] else str(float(bound)), number) for bound, number in upto]
-        histogram.add_metric(labels, buckets, parts.get("sum", 0) / 1e6)
+        histogram.add_metric(labels, buckets, parts.get(SUM, 0) / MICROS)
     return histogram

@@ -9,6 +9,7 @@ piece would pay for it, and a run's keys and the counters may be on different se
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import re
 import threading
@@ -17,13 +18,15 @@ import uuid
 import weakref
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from dagcelery.engine.hooks import Listener, seconds_each
+from dagcelery.engine.hooks import Listener
 from dagcelery.engine.interrupts import quiet_logger, tell
+from dagcelery.engine.program import Program
 from dagcelery.engine.run_view import RunView
-from dagcelery.errors import StoreFull, StoreUnavailable
+from dagcelery.errors import DagceleryError
+from dagcelery.planner.plan import Step
 from dagcelery.store.protocol import Fleet
 from dagcelery.store.records import Claim, Response, TaskResult
 
@@ -73,7 +76,7 @@ _MOST_COUNTERS: Final = 5_000
 """Enough for some 500 nodes. A program may make any number of names, and Prometheus keeps each of them."""
 
 _SECONDS: Final = 1.0
-_SUM, _MICROS, _APART = "sum", 1e6, "\x1f"
+SUM, MICROS, _APART = "sum", 1e6, "\x1f"
 _INSTANCE: Final = re.compile(r"-\d+$")
 
 Sample = tuple[str, tuple[str, ...], str]
@@ -92,6 +95,49 @@ def sample_of(field: str) -> Sample:
     return name, tuple(labels), part
 
 
+class Tally:
+    """What was counted of a node and not sent yet: a piece costs some additions, and no names are put together."""
+
+    def __init__(self, program: Program, body: int, step: Step) -> None:
+        self.program = program  # as long as it is here no other one has its id
+        self._node = _INSTANCE.sub("", step.name) if program.is_grown(body) else step.name
+        self._queue = step.queue
+        self._done, self._others = 0, Counter[str]()
+        self._taken, self._seconds = [0] * (len(PIECE_SECONDS.buckets) + 1), 0.0
+        self._waits, self._waited = [0] * (len(WAIT_SECONDS.buckets) + 1), 0.0
+
+    def note(self, claim: Claim, result: TaskResult, state: str) -> None:
+        """Count the pieces of a claim; `state` is what the store made of it."""
+        failed = int(result.error is not None)
+        done = result.done - claim.lo if claim.lo >= 0 else 1 - failed
+        number = done + failed
+        self._done += done
+        if failed:
+            self._others["failed" if state == "committed" else state] += 1
+        if number and not claim.poisoned:
+            self._taken[bisect_left(PIECE_SECONDS.buckets, result.seconds / number)] += number
+            self._seconds += result.seconds
+        if claim.waited is not None:
+            self._waits[bisect_left(WAIT_SECONDS.buckets, claim.waited)] += number
+            self._waited += claim.waited * number
+
+    def samples(self) -> Iterator[tuple[Sample, int]]:
+        """Return what was counted."""
+        named = (self.program.plan.name, self._node)
+        for state, number in (("done", self._done), *self._others.items()):
+            yield (PIECES.name, (*named, state), ""), number
+        yield from _histogram(PIECE_SECONDS, named, self._taken, self._seconds)
+        yield from _histogram(WAIT_SECONDS, (self._queue,), self._waits, self._waited)
+
+
+def _histogram(
+    family: Family, labels: tuple[str, ...], numbers: Sequence[int], total: float
+) -> Iterator[tuple[Sample, int]]:
+    for bound, number in zip((*family.buckets, math.inf), numbers, strict=True):
+        yield (family.name, labels, str(bound)), number
+    yield (family.name, labels, SUM), round(total * MICROS)
+
+
 class Counters:
     """What this process has counted and not sent yet."""
 
@@ -99,41 +145,53 @@ class Counters:
         self._fleet = fleet
         self._pid = os.getpid()
         self._lock = threading.Lock()
+        self._tallies: dict[tuple[int, int, int], Tally] = {}
         self._counts = Counter[Sample]()
         self._sending: tuple[str, Mapping[str, int]] | None = None
         self._flushing = threading.Lock()
+        self._is_busy = False
         self._busy = threading.Event()
         self._thread: threading.Thread | None = None
         self._is_told = False
         _known.add(self)
 
-    def add(self, family: Family, labels: tuple[str, ...], number: int = 1) -> None:
-        """Count."""
+    def count_pieces(self, program: Program, claim: Claim, result: TaskResult, state: str) -> None:
+        """Count the pieces of a claim, if they are calls of a task."""
+        body, number = claim.scope.body, claim.step
         with self._lock:
-            self._counts[family.name, labels, ""] += number
-        self._send_soon()
+            tally = self._tallies.get((id(program), body, number))
+            if tally is None:
+                step = program.step(body, number)
+                if step.kind != "task":
+                    return
+                tally = self._tallies[id(program), body, number] = Tally(program, body, step)
+            tally.note(claim, result, state)
+        if not self._is_busy:
+            self._send_soon()
 
-    def observe(self, family: Family, labels: tuple[str, ...], seconds: float, number: int = 1) -> None:
-        """Count values of a histogram, which are the same."""
-        at = bisect_left(family.buckets, seconds)
-        bound = str(family.buckets[at]) if at < len(family.buckets) else "+Inf"
+    def count_run(self, dag: str, state: str, seconds: float) -> None:
+        """Count a run that this process has ended."""
+        numbers = [0] * (len(RUN_SECONDS.buckets) + 1)
+        numbers[bisect_left(RUN_SECONDS.buckets, seconds)] = 1
         with self._lock:
-            self._counts[family.name, labels, bound] += number
-            self._counts[family.name, labels, _SUM] += round(seconds * _MICROS) * number
+            self._counts[RUNS.name, (dag, state), ""] += 1
+            for sample, number in _histogram(RUN_SECONDS, (dag, state), numbers, seconds):
+                self._counts[sample] += number
         self._send_soon()
 
     def _send_soon(self) -> None:
-        if not self._busy.is_set():
-            self._busy.set()
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="dagcelery-metrics", daemon=True)
-                self._thread.start()
+        self._is_busy = True
+        self._busy.set()
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="dagcelery-metrics", daemon=True)
+            self._thread.start()
 
     def _run(self) -> None:
         while True:
             self._busy.wait()
             time.sleep(_SECONDS)
             self._busy.clear()
+            self._is_busy = False
             tell(self.flush)
 
     def flush(self) -> None:
@@ -142,18 +200,25 @@ class Counters:
             return  # it is its parent's
         with self._flushing:
             if self._sending is None:
-                with self._lock:
-                    counts, self._counts = self._counts, Counter[Sample]()
-                self._sending = uuid.uuid4().hex, {field_of(sample): n for sample, n in counts.items() if n}
+                self._sending = uuid.uuid4().hex, self._taken()
             try:
                 self._send(*self._sending)
-            except (StoreUnavailable, StoreFull) as error:
+            except DagceleryError as error:
                 if not self._is_told:
                     log.warning("metrics wait here: %s", error, extra={"action": "metrics_wait"})
                 self._is_told = True
                 self._send_soon()
             else:
                 self._sending, self._is_told = None, False
+
+    def _taken(self) -> Mapping[str, int]:
+        with self._lock:
+            counts, self._counts = self._counts, Counter[Sample]()
+            tallies, self._tallies = self._tallies, {}
+        for tally in tallies.values():
+            for sample, number in tally.samples():
+                counts[sample] += number
+        return {field_of(sample): number for sample, number in counts.items() if number}
 
     def _send(self, token: str, counts: Mapping[str, int]) -> None:
         refused = self._fleet.count(token, counts, _MOST_COUNTERS)
@@ -204,35 +269,12 @@ class Counting(Listener):
 
     def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
         """Count the pieces of a claim."""
-        if response.state != "stale" and claim.step >= 0 and view.program.knows(claim.scope.body):
-            tell(self._count, view, claim, result, response.state)
-        return self._listener.ended(view, claim, result, response)
+        is_kept = self._listener.ended(view, claim, result, response)
+        if claim.step >= 0 and response.state != "stale" and view.program.knows(claim.scope.body):
+            self._counters.count_pieces(view.program, claim, result, response.state)
+        return is_kept
 
     def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
         """Count a run."""
-        tell(count_run, self._counters, dag, state, seconds)
         self._listener.run_ended(run_id, dag, state, seconds)
-
-    def _count(self, view: RunView, claim: Claim, result: TaskResult, state: str) -> None:
-        program, body = view.program, claim.scope.body
-        step = program.step(body, claim.step)
-        if step.kind != "task":
-            return
-        node = _INSTANCE.sub("", step.name) if program.is_grown(body) else step.name
-        named = (program.plan.name, node)
-        failed = int(result.error is not None)
-        done = result.done - claim.lo if claim.lo >= 0 else 1 - failed
-        if done:
-            self._counters.add(PIECES, (*named, "done"), done)
-        if failed:
-            self._counters.add(PIECES, (*named, "failed" if state == "committed" else state))
-        if not claim.poisoned:
-            self._counters.observe(PIECE_SECONDS, named, seconds_each(claim, result), done + failed)
-        if claim.waited is not None:
-            self._counters.observe(WAIT_SECONDS, (step.queue,), claim.waited, done + failed)
-
-
-def count_run(counters: Counters, dag: str, state: str, seconds: float) -> None:
-    """Count a run that this process has ended."""
-    counters.add(RUNS, (dag, state))
-    counters.observe(RUN_SECONDS, (dag, state), seconds)
+        self._counters.count_run(dag, state, seconds)

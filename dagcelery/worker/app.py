@@ -35,7 +35,7 @@ from dagcelery.store.fleet import live_slots
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import ReadyStep
 from dagcelery.store.redis import store_on_redis
-from dagcelery.telemetry.metrics import Counters, Counting, count_run, flush_all
+from dagcelery.telemetry.metrics import Counters, Counting, flush_all
 from dagcelery.text import shown
 from dagcelery.worker import sender
 from dagcelery.worker.process import CeleryProcess
@@ -234,7 +234,7 @@ class AppContext:
 
     def _tell_end(self, run_id: str, dag: str, state: str, seconds: float) -> None:
         report_run(run_id, dag, state, seconds)
-        count_run(self._counters, dag, state, seconds)
+        self._counters.count_run(dag, state, seconds)
 
     @property
     def engine(self) -> Engine:
