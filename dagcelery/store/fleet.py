@@ -18,6 +18,9 @@ _LISTED_RUNS = 100_000
 _RUNS_A_READ = 10_000
 _ANNOUNCED_QUEUES = 1_000
 _YOUNG_SECONDS = 3600.0
+_COUNTERS_A_SCRIPT = 500
+_TOKENS = 5_000
+"""Calls that counted are known for so long that one which is repeated, within seconds, is among so many."""
 
 
 def look(server: StoreServer, among: str, request: Mapping[str, Any]) -> list[bytes]:
@@ -40,7 +43,8 @@ def enroll(keys: Keys, run_id: str, name: str) -> Call:
     return "enroll", keys.active, request | {"ttl": _TTL_SECONDS, "around": keys.run(" ").split(" ")}
 
 
-def _moment(server: StoreServer) -> float:
+def moment(server: StoreServer) -> float:
+    """Return the time by the store's clock."""
     seconds, micros = server.client.time()
     return float(seconds + micros / 1e6)
 
@@ -88,7 +92,7 @@ class FleetAdapter:
         keys: Sequence[str] | None = None,
     ) -> None:
         short = None if messages is None else [name[: wire.MESSAGE_CHARACTERS] for name in messages]
-        word = {"queues": list(queues), "slots": slots, "messages": short, "at": _moment(self._server)}
+        word = {"queues": list(queues), "slots": slots, "messages": short, "at": moment(self._server)}
         word["keys"] = None if keys is None else list(keys)
         before = self._server.client.hget(self._keys.workers, worker_id)
         since = json.loads(before).get("since", {}) if before else {}
@@ -100,14 +104,14 @@ class FleetAdapter:
         self._server.client.hdel(self._keys.workers, worker_id)
 
     def workers(self) -> Mapping[str, Mapping[str, Any]]:
-        now = _moment(self._server)
+        now = moment(self._server)
         words = {
             name.decode(): json.loads(word) for name, word in self._server.client.hgetall(self._keys.workers).items()
         }
         return {name: word | {"id": name, "age": now - word["at"]} for name, word in words.items()}
 
     def announce(self, queues: Sequence[str]) -> None:
-        writes = self._server.client.pipeline().zadd(self._keys.queues, dict.fromkeys(queues, _moment(self._server)))
+        writes = self._server.client.pipeline().zadd(self._keys.queues, dict.fromkeys(queues, moment(self._server)))
         writes.zremrangebyrank(self._keys.queues, 0, -_ANNOUNCED_QUEUES - 1).expire(
             self._keys.queues, _TTL_SECONDS
         ).execute()
@@ -126,6 +130,24 @@ class FleetAdapter:
         used, most = (int(told.get(name, 0)) for name in ("used_memory", "maxmemory"))
         is_refusing = told.get("maxmemory_policy") == "noeviction" and 0 < most <= used
         return (used, most) if is_refusing else None
+
+    def used_bytes(self) -> int | None:
+        try:
+            return None if self._server.is_in_process else int(self._server.client.info("memory")["used_memory"])
+        except (StoreRefused, KeyError):
+            return None
+
+    # -- counters ---------------------------------------------------------------------------------
+    def count(self, token: str, counts: Mapping[str, int], most: int) -> Sequence[str]:
+        refused = list[bytes]()
+        for number, portion in enumerate(wire.portions(counts.items(), _COUNTERS_A_SCRIPT)):
+            request = {"token": f"{token}.{number}", "tokens": _TOKENS, "ttl": _TTL_SECONDS, "most": most}
+            refused += self._server.run("count", self._keys.counters, request | {"add": dict(portion)})
+        return [field.decode() for field in refused]
+
+    def counted(self) -> Mapping[str, int]:
+        found = self._server.client.hscan_iter(self._keys.counters, count=_COUNTERS_A_SCRIPT)
+        return {field.decode(): int(number) for field, number in found}
 
     # -- limits -----------------------------------------------------------------------------------
     def enter(self, limit: str, member: str, waiter: str, most: int, gone: Sequence[str] = ()) -> bool:
@@ -156,7 +178,7 @@ class FleetAdapter:
         ]
         # What has expired is listed no longer; a run that is just being written is not there yet.
         missing = [run for run in listed if run.record is None]
-        gone = [run.id for run in missing if run.created < _moment(self._server) - _YOUNG_SECONDS]
+        gone = [run.id for run in missing if run.created < moment(self._server) - _YOUNG_SECONDS]
         if gone:
             self._server.client.zrem(names, *gone)
         return listed
@@ -169,6 +191,11 @@ class FleetAdapter:
             if len(found) >= limit or len(ids) < _RUNS_A_READ:
                 break
         return found[:limit]
+
+    def active(self, limit: int) -> tuple[Sequence[str], int]:
+        asked = self._server.client.pipeline(transaction=False)
+        names, number = asked.zrange(self._keys.active, 0, limit - 1).zcard(self._keys.active).execute()
+        return [name.decode() for name in names], int(number)
 
     def due(self, limit: int, wait_seconds: float) -> Sequence[str]:
         while names := look(self._server, self._keys.active, {"wait": wait_seconds, "limit": limit}):

@@ -17,8 +17,8 @@ from typing import Any
 
 from dagcelery.errors import RunNotFound
 from dagcelery.store import clearing, counting, garbage, wire
-from dagcelery.store.fleet import FleetAdapter, enroll, look_at
-from dagcelery.store.protocol import AsyncListen, Listen, ResultCache, Store, StoreServer
+from dagcelery.store.fleet import FleetAdapter, enroll, look_at, moment
+from dagcelery.store.protocol import ActiveRun, AsyncListen, Listen, ResultCache, Store, StoreServer, Waiting
 from dagcelery.store.records import (
     CELL,
     CHUNK_BYTES,
@@ -55,6 +55,8 @@ _OTHERS = 50
 _WHY_CHARACTERS = 500
 _PORTION = 100
 _LOGS = 20
+_READY_STEPS = 100
+"""Ready steps of a run that are looked at to say how many pieces wait, and for how long."""
 _FEW_VALUES = 2
 """Values that a command may read at once, as each takes half a megabyte at most."""
 
@@ -157,6 +159,17 @@ class ReaderAdapter:
     def last_event(self, run_id: str) -> str:
         newest = self._server.client.xrevrange(self._keys.run(run_id, "e"), count=1)
         return str(newest[0][0].decode()) if newest else ""
+
+    def waiting(self, run_ids: Sequence[str]) -> Mapping[str, ActiveRun]:
+        now, found = moment(self._server), dict[str, ActiveRun]()
+        for portion in wire.portions(run_ids, _PORTION):
+            calls = [("ready", self._keys.run(run_id), {"most": _READY_STEPS}) for run_id in portion]
+            for run_id, text in zip(portion, self._server.run_together(calls), strict=True):
+                if text:
+                    dag, rows = json.loads(text)
+                    waiting = [Waiting(queue, n, max(0.0, now - at) if at else None) for queue, n, at in rows]
+                    found[run_id] = ActiveRun(dag, waiting)
+        return found
 
     def foreseen(self, run_id: str, places: Sequence[Spot]) -> Mapping[tuple[int, int], int]:
         return clearing.foreseen(self._server, run_id, places)

@@ -35,6 +35,7 @@ from dagcelery.store.fleet import live_slots
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import ReadyStep
 from dagcelery.store.redis import store_on_redis
+from dagcelery.telemetry.metrics import Counters, Counting, flush_all
 from dagcelery.text import shown
 from dagcelery.worker import sender
 from dagcelery.worker.process import CeleryProcess
@@ -195,6 +196,7 @@ class AppContext:
         self._store: Store | None = None
         self._control: RunControl | None = None
         self._engine: Engine | None = None
+        self._counts: Counters | None = None
         self._pid = 0
         # dagcelery's own app, which is not configured yet, takes its settings from the environment alone.
         self._said = configured(app) if cast(Any, app).configured else None
@@ -227,8 +229,12 @@ class AppContext:
         if self._control is None:
             self._check_conf()
             arguments = (self.store, self.keyring, self.settings, self.sender)
-            self._control = RunControl(*arguments, on_end=report_run, imports=self.imports)
+            self._control = RunControl(*arguments, on_end=self._tell_end, imports=self.imports)
         return self._control
+
+    def _tell_end(self, run_id: str, dag: str, state: str, seconds: float) -> None:
+        report_run(run_id, dag, state, seconds)
+        self._counters.count_run(dag, state, seconds)
 
     @property
     def engine(self) -> Engine:
@@ -244,7 +250,7 @@ class AppContext:
                 self.sender,
                 process=CeleryProcess(),
                 worker_id=worker_id,
-                listener=self._listener(),
+                listener=Counting(self._counters, self._listener()),
                 imports=self.imports,
             )
         return self._engine
@@ -267,9 +273,16 @@ class AppContext:
             "set it before, since dagcelery reads its settings there",
         )
 
+    @property
+    def _counters(self) -> Counters:
+        if self._counts is None:
+            self._counts = Counters(self.store.fleet)
+        return self._counts
+
     def _after_fork(self) -> None:
         if self._pid != os.getpid():
             self._pid, self._store, self._control, self._engine = os.getpid(), None, None, None
+            self._counts = None
 
 
 class CelerySender:
@@ -375,6 +388,12 @@ def _begin_child(**_: Any) -> None:
     keep_tails()
     if shapes_log_of(_state.get_current_app()):
         show_pieces()
+
+
+@signals.worker_process_shutdown.connect(weak=False)
+def _end_child(**_: Any) -> None:
+    """Send what a child of a pool has counted: it ends without what Python does at exit."""
+    flush_all()
 
 
 def search_here() -> None:

@@ -45,7 +45,7 @@ LAW: dict[str, set[str]] = {
     "export": {"model", "planner", "payload", "client", "settings"},
     "doctor": {"client.reasons", "client.status", "hooks.smtp", "worker", "settings", "store"},
     # It reads runs through the client, as any user would.
-    "web": {"client", "settings"},
+    "web": {"client", "settings", "telemetry"},
     "local": {"settings", "client", "worker", "planner.plan", "model.options"},
 }
 # Single modules that see more than their room: one way to write DAGs also draws and starts them, and finds what it
@@ -82,6 +82,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "watchfiles": {"cli/workers"},
     "starlette": {"web"},
     "uvicorn": {"cli/page"},
+    "prometheus_client": {"telemetry/exposition", "cli/metrics"},
     "flower": {"web/behind_flower"},
     "tornado": {"web/behind_flower"},
     "opentelemetry": {"telemetry/tracing"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from dagcelery.store.keys import key
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import ROOT, Lost
 
@@ -13,11 +12,11 @@ from .moves import Body, Worker, begun, body, chain, pass_time, retry, step
 
 def make_older(store: Store, run_id: str, seconds: float) -> None:
     """Let what is ready have been so for longer."""
-    server, state = store.server, key(run_id, "s", ROOT)
+    server, state = store.server, store.server.keys.run(run_id, "s", ROOT)
     for field, at in server.client.hgetall(state).items():
         if field.endswith(b":r"):
             server.client.hset(state, field.decode(), f"{float(at) - seconds:.6f}")
-    ranges = key(run_id, "q", ROOT, 0)
+    ranges = store.server.keys.run(run_id, "q", ROOT, 0)
     for number, text in enumerate(server.client.lrange(ranges, 0, -1)):
         what, _, at = text.decode().partition("@")
         server.command("LSET", ranges, number, f"{what}@{float(at) - seconds:.6f}")
@@ -25,7 +24,9 @@ def make_older(store: Store, run_id: str, seconds: float) -> None:
 
 def noted(store: Store, run_id: str) -> list[bytes]:
     """Since when steps are ready, as it is kept."""
-    return [field for field in store.server.client.hkeys(key(run_id, "s", ROOT)) if field.endswith(b":r")]
+    return [
+        field for field in store.server.client.hkeys(store.server.keys.run(run_id, "s", ROOT)) if field.endswith(b":r")
+    ]
 
 
 def wide(steps: int, **policies: object) -> list[Body]:
@@ -89,5 +90,5 @@ def test_a_run_that_was_held_has_let_nothing_wait(store: Store) -> None:
 
 def test_a_step_of_an_older_version_tells_nothing(store: Store) -> None:
     run_id, worker = begun(store, wide(1))
-    store.server.client.hdel(key(run_id, "s", ROOT), "0:r")
+    store.server.client.hdel(store.server.keys.run(run_id, "s", ROOT), "0:r")
     assert worker.claim().waited is None
