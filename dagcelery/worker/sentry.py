@@ -52,7 +52,7 @@ def scope_of_piece(name: str, task_id: str, about: Mapping[str, Any]) -> Iterato
         return event
 
     with sdk.isolation_scope() as scope:
-        scope.set_tags({tag: about[tag] for tag in _TAGS if about.get(tag) is not None})
+        scope.set_tags({tag: str(about[tag]) for tag in _TAGS if about.get(tag) is not None})
         scope.add_event_processor(describe)
         yield
 
