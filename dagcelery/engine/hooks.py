@@ -27,7 +27,7 @@ class Listener:
     """
 
     def hears_calls(self, view: RunView, claim: Claim) -> bool:
-        """Return whether `before`, `after` and `failed` are wanted for this claim; each of them costs time per item."""
+        """Return whether `before` and `after` are wanted for this claim; each of them costs time per item."""
         return False
 
     def before(self, view: RunView, claim: Claim, index: int) -> None:
@@ -36,11 +36,11 @@ class Listener:
     def after(self, view: RunView, claim: Claim, index: int, error: BaseException | None) -> None:
         """Hear that a function has returned or raised, in the context of its piece."""
 
-    def failed(self, view: RunView, claim: Claim, index: int, error: BaseException) -> None:
-        """Hear that a piece has failed with an error that `after` did not hear of."""
-
     def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
-        """Hear what the store made of a result. Return whether the result's error is kept, frames and all."""
+        """Hear what the store made of a result; of a call that failed, in the context of its piece.
+
+        Return whether the result's error is kept, frames and all.
+        """
         return False
 
     def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
