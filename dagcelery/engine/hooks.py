@@ -70,11 +70,6 @@ class Listeners(Listener):
         for each in reversed(self._hearing(view, claim)):
             tell(each.after, view, claim, index, error)
 
-    def failed(self, view: RunView, claim: Claim, index: int, error: BaseException) -> None:
-        """Pass it on to those who want to hear of it."""
-        for each in reversed(self._hearing(view, claim)):
-            tell(each.failed, view, claim, index, error)
-
     def _hearing(self, view: RunView, claim: Claim) -> list[Listener]:
         """Return who wants to hear of a claim's calls: they were asked before the first one, in this thread."""
         if getattr(self._asked, "last", (None,))[0] is not claim:
@@ -84,7 +79,7 @@ class Listeners(Listener):
 
     def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
         """Pass it on to all; the error is kept if any of them keeps it."""
-        is_kept = [tell(each.ended, view, claim, result, response) for each in self._listeners]
+        is_kept = [tell(each.ended, view, claim, result, response) for each in reversed(self._listeners)]
         return any(is_kept)
 
     def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:

@@ -20,7 +20,7 @@ from functools import wraps
 from typing import Any, Final, ParamSpec, cast
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from celery import Celery
+from celery import Celery, signals
 from celery.result import AsyncResult
 from celery.utils.functional import maybe_list
 from celery.utils.imports import import_from_cwd, symbol_by_name
