@@ -77,8 +77,14 @@ _MOST_SCOPES: Final = 1_000
 _FIRST_STEPS: Final = 100
 """Steps of a scope that are asked when the first one began."""
 
-_ENDS: Final = {"done": "success", "failed": "failure", "cancelled": "cancellation", "timed_out": "timeout"}
-"""States of runs in the words of OpenTelemetry's conventions for CI/CD. A piece either succeeds or fails."""
+_ENDS: Final = {
+    "done": "success",
+    "failed": "failure",
+    "cancelled": "cancellation",
+    "timed_out": "timeout",
+    "skipped": "skip",
+}
+"""States of runs and scopes in the words of OpenTelemetry's conventions for CI/CD. A piece either succeeds or fails."""
 
 
 _RANDOM: Final = 0x02
@@ -277,6 +283,8 @@ class Tracing(Listener):
                 self._end_scope(tracer, view, claim.scope, "done", time.time())
         else:
             self._end_pieces(tracer, view, claim, result, response, called)
+        if response.state == "skipped":
+            self._end_skipped(tracer, view, claim.scope, PieceId.parse(response.skipped))
         return False
 
     def _piece(self, tracer: Tracer, view: RunView, claim: Claim, at: int, began: int | None = None) -> Span:
@@ -356,6 +364,12 @@ class Tracing(Listener):
                 name = scopes[name].parent
         for scope in scopes.values():
             self._end_scope(tracer, view, scope, record.state, record.ended)
+
+    def _end_skipped(self, tracer: Tracer, view: RunView, scope: Scope, item: PieceId) -> None:
+        """Emit the spans of scopes around a piece whose failure has skipped an item that it lies in."""
+        while scope.id not in (item.scope, ROOT):
+            self._end_scope(tracer, view, scope, "skipped", time.time())
+            scope = view.scope(scope.parent)
 
     def _end_scope(self, tracer: Tracer, view: RunView, scope: Scope, state: str, ended: float) -> None:
         """Emit the span of an item of a mapped DAG, or of the plan that a piece made."""

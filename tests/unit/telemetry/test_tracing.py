@@ -97,6 +97,30 @@ def test_a_join_of_many_has_128_links_and_says_how_many_are_left_out(team: Team)
     assert join.attributes["dagcelery.links_left_out"] == 2
 
 
+def test_an_item_that_is_skipped_is_a_span_around_what_has_failed(team: Team) -> None:
+    @task
+    def pick(x: int) -> int:
+        return 1 // x
+
+    @dag
+    def picked(x: int) -> int:
+        return pick(tell(x))
+
+    @dag
+    def most(xs: list[int]) -> list[int]:
+        return [picked.options(min_success=0.5)(x=x) for x in xs]
+
+    invoke(most, {"xs": [0, 1]})
+    spans = {str(span.attributes.get("dagcelery.node")): span for span in team.exporter.get_finished_spans()}
+    skipped, failed = spans["picked[0]"], spans["picked[0]/pick"]
+    assert (skipped.attributes["dagcelery.state"], spans["picked[1]"].attributes["dagcelery.state"]) == (
+        "skipped",
+        "done",
+    )
+    assert failed.parent.span_id == skipped.context.span_id
+    assert failed.status.description == "ZeroDivisionError: integer division or modulo by zero"
+
+
 def test_what_is_sensitive_is_in_no_span(team: Team) -> None:
     @task(sensitive=["secret"])
     def login(secret: str) -> int:
