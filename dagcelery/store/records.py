@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -157,6 +158,8 @@ class NewRun:
     """The name of the key that `reserve` keeps for it."""
     shown: Mapping[str, str] = field(default_factory=dict)
     """Its parameters as people are shown them: short, and without what is sensitive."""
+    trace: str = ""
+    """Where it is to be found in traces: what `RunRecord` says of it. A worker is called at its end then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +223,11 @@ class Claim:
     generation: int = 0
     """How often parts of the run have been cleared: values of an earlier generation may have changed since."""
 
+    waited: float | None = None
+    """For how many seconds it was ready until it was claimed: the last time, and not while its run was held or over. Of
+    items, since their fan-out was opened, or they came back. None where a store of an older version has not noted it.
+    """
+
     follows: frozenset[str] = frozenset()
     """The pieces that it waits for, right behind which it was executed: it is claimed when all are committed."""
 
@@ -266,8 +274,9 @@ class TaskResult:
 
     `log` has the last lines that the pieces logged, sealed; b"" if they logged nothing.
 
-    The store is not told of the last three. `children` are scopes to open instead of an outcome, `error` the failure's;
-    if the piece `is_refused`, it is what this worker lacks for it, and nothing was done.
+    The store is not told of the last four. `children` are scopes to open instead of an outcome, `error` the failure's;
+    if the piece `is_refused`, it is what this worker lacks for it, and nothing was done. `context` is that of the call
+    that failed: what is told of it is told there.
     """
 
     values: Mapping[str, bytes] = field(default_factory=dict)
@@ -284,6 +293,7 @@ class TaskResult:
     children: Sequence[Child] | None = None
     error: BaseException | None = None
     is_refused: bool = False
+    context: Context | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,6 +402,10 @@ class RunRecord:
     """The name of the key that is kept for it: DAG and key as JSON, or ""."""
     shown: Mapping[str, str] = field(default_factory=dict)
     """Its parameters as people are shown them. Nobody signs these texts; the values are signed, and read apart."""
+
+    trace: str = ""
+    """How its trace belongs to that of its submitter, "link" or "child", and the submitter's span as W3C's traceparent
+    writes it, if there was one; "" if it was submitted without tracing."""
 
     pauses: Sequence[tuple[float, float]] = ()
     """From when to when it was over, before it was resumed."""
