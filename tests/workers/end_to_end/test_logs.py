@@ -110,7 +110,7 @@ def test_a_team_s_own_format_has_what_each_line_is_about(tmp_path: Path) -> None
         ("INFO", "node_done", "numbers", None, "celery"),
         ("WARNING", "skipped", "small[1]", 1, "celery"),
         ("INFO", "node_done", "small", None, "celery"),
-        ("INFO", "run_ended", "", None, None),
+        ("INFO", "run_ended", "", None, ""),
     ]
     assert ("WARNING", "told[0]", "item 0 is told") in lines(told.id, "level", "node", "message")
     assert {line["dag"] for line in found if line["run"] == sieved.id} == {"chatty:sieved"}
