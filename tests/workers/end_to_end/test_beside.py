@@ -68,6 +68,8 @@ class Envelopes(BaseHTTPRequestHandler):
 class Seen:
     """What the tools of a team saw of its workers."""
 
+    other: subprocess.Popen[str]
+
     def __init__(self, made: Site, sentry: Sentry, spans: Path) -> None:
         self.site, self.sentry, self._spans = made, sentry, spans
         told = {"SENTRY_DSN": sentry.dsn, "SPANS": str(spans), "OTEL_BSP_SCHEDULE_DELAY": "50"}
@@ -108,10 +110,14 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         made.hire("beside", "-c", "1", app="beside_team", env=found.environment)
         pool = ("-P", "threads", "-c", "2", "-Q", "threads")
         made.hire("threads", *pool, app="beside_team", env=found.environment | {"POOL": "threads"})
+        code = [sys.executable, "-c", "import ticking; ticking.come(); ticking.submit()"]
+        environment = bare_environment(found.environment | {"DAGCELERY_IMPORTS": "ticking"})
+        found.other = subprocess.Popen(code, cwd=USERLAND, env=environment, stdout=subprocess.PIPE, text=True)
         made.await_ready()
         replaced = set_default(made.client)
         yield found
         set_default(replaced)
+        found.other.communicate()
     sentry.shutdown()
     sentry.server_close()
 
@@ -195,10 +201,9 @@ def test_check_ins_of_beat_pair_up(seen: Seen) -> None:
 @pytest.fixture(scope="module")
 def submitted(seen: Seen) -> str:
     """What another process of the team has submitted within a span; in that one, a tick has come, too."""
-    code = [sys.executable, "-c", "import ticking; ticking.come(); ticking.submit()"]
-    environment = bare_environment(seen.environment | {"DAGCELERY_IMPORTS": "ticking"})
-    done = subprocess.run(code, cwd=USERLAND, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    return done.stdout.strip()
+    run_id, _ = seen.other.communicate(timeout=SECONDS)
+    assert seen.other.returncode == 0
+    return str(run_id.strip())
 
 
 # -- OpenTelemetry --------------------------------------------------------------------------------
