@@ -27,7 +27,6 @@ from typing import Any, Final, TypeGuard, cast
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
-from billiard.einfo import ExceptionInfo
 from celery import Celery, Task, signals
 from celery.apps import beat
 from celery.schedules import crontab, schedstate
@@ -50,7 +49,7 @@ from dagcelery.model.schedules import CronFields, Schedule, check_given
 from dagcelery.settings import Settings
 from dagcelery.worker.app import app_context_of, search_here
 from dagcelery.worker.heartbeat import Repeated
-from dagcelery.worker.signals import raised
+from dagcelery.worker.signals import fire_as_raised
 
 _DAY: Final = timedelta(days=1)
 # The 29th of February of a leap year is at most eight years away.
@@ -377,16 +376,13 @@ def _tick(submitter: Submitter) -> Task[Any, Any]:
                 if error is None:
                     signals.task_success.send(sender=self, result=None)
                 else:
-                    einfo = ExceptionInfo((type(error), error, error.__traceback__ or raised(error)))
-                    about: dict[str, Any] = {
-                        "task_id": self.request.id,
-                        "args": (),
-                        "kwargs": {},
-                        "traceback": einfo.tb,
-                    }
-                    signals.task_failure.send(sender=self, exception=error, einfo=einfo, **about)
+                    about: dict[str, Any] = {"task_id": self.request.id, "args": (), "kwargs": {}, "exception": error}
+                    fire_as_raised(error, partial(self.fire, about))
             finally:
                 self.pop_request()
+
+        def fire(self, about: dict[str, Any], einfo: Any, trace: Any) -> None:
+            signals.task_failure.send(sender=self, einfo=einfo, traceback=trace, **about)
 
     return Tick()
 

@@ -14,13 +14,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Final
 
 from dagcelery.payload import failures
 
 _TAGS: Final = ("run", "dag", "node", "item", "attempt", "queue")
-
-_OUR_LINES: Final = "dagcelery.worker.signals"
 
 
 def is_watched() -> bool:
@@ -32,7 +31,18 @@ def _sdk() -> Any:
     sdk = sys.modules.get("sentry_sdk")
     if sdk is None or not hasattr(sdk, "isolation_scope"):  # older than 2.0
         return None
-    return sdk if sdk.get_client().get_integration("celery") is not None else None
+    if sdk.get_client().get_integration("celery") is None:
+        return None
+    _ignore_our_lines()
+    return sdk
+
+
+@cache
+def _ignore_our_lines() -> None:
+    """Let none of our lines on pieces be events: they say once more what is captured, and what is none."""
+    logging = sys.modules.get("sentry_sdk.integrations.logging")
+    if logging is not None:
+        logging.ignore_logger("dagcelery.worker.signals")
 
 
 @contextmanager
@@ -69,9 +79,6 @@ def capture(error: BaseException, name: str, task_id: str, about: Mapping[str, A
     sdk = _sdk()
     if sdk is None:
         return
-    logging = sys.modules.get("sentry_sdk.integrations.logging")
-    if logging is not None:
-        logging.ignore_logger(_OUR_LINES)  # which say the same once more
     options = {"client_options": sdk.get_client().options, "mechanism": {"type": "celery", "handled": False}}
     with scope_of_piece(name, task_id, about):
         trace = failures.from_users_code(error.__traceback__)

@@ -16,8 +16,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from contextvars import ContextVar
 from functools import partial
 from types import TracebackType
@@ -206,11 +206,19 @@ _SIGNALS = (
 )
 
 
-def raised(error: BaseException) -> TracebackType | None:
-    """Return a traceback for an error that was never raised, as those of poisoned pieces: listeners expect one."""
-    with suppress(type(error)):
-        raise error
-    return error.__traceback__
+def fire_as_raised(error: BaseException, fire: Callable[[ExceptionInfo, TracebackType | None], object]) -> None:
+    """Fire a signal while an error is being handled, as Celery does: receivers may ask for the one that is.
+
+    An error that was never raised, as those of poisoned pieces, has a traceback by then, which receivers expect.
+    """
+    trace = error.__traceback__
+    try:
+        raise error  # noqa: TRY301  # it is caught right here
+    except BaseException:
+        shown = trace or error.__traceback__
+        fire(ExceptionInfo((type(error), error, shown)), shown)
+    finally:
+        error.__traceback__ = trace
 
 
 class PieceSender(Task):  # type: ignore[type-arg]  # it is generic to type checkers only
@@ -269,12 +277,14 @@ class PieceSender(Task):  # type: ignore[type-arg]  # it is generic to type chec
 
     def fail(self, error: BaseException, *, is_retried: bool) -> None:
         """Fire `task_retry` or `task_failure`."""
-        trace = error.__traceback__ or raised(error)
-        einfo = ExceptionInfo((type(error), error, trace))
-        if is_retried:
-            signals.task_retry.send(sender=self, request=self.request, reason=error, einfo=einfo)
-        else:
-            signals.task_failure.send(sender=self, exception=error, traceback=trace, einfo=einfo, **self.about)
+
+        def fire(einfo: ExceptionInfo, trace: TracebackType | None) -> None:
+            if is_retried:
+                signals.task_retry.send(sender=self, request=self.request, reason=error, einfo=einfo)
+            else:
+                signals.task_failure.send(sender=self, exception=error, traceback=trace, einfo=einfo, **self.about)
+
+        fire_as_raised(error, fire)
 
     def end(self, state: str) -> None:
         """Fire `task_postrun`, unless it has been or nothing has begun."""

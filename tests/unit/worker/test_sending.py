@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from dagcelery.doctor.checks import check_broker
 from dagcelery.errors import BrokerUnavailable, NotSent, StoreUnavailable
 from dagcelery.local import Server
 from dagcelery.store.fleet import FleetAdapter
+from unit.engine.test_telling import listening
 
 NOBODY = "redis://:SECRET@127.0.0.1:1/0"
 
@@ -48,6 +50,18 @@ def attached(server: Server, broker: str = "memory://", made: type[Celery] = Cel
     app = made("team", broker=broker, set_as_current=False)
     app.conf.update(conf, task_publish_retry=False, broker_transport_options={"max_retries": 0})
     return attach(app, store_url=server.url, signing_key="0123456789abcdef")
+
+
+def test_what_listeners_set_in_the_context_before_a_message_is_sent_is_gone_behind_it(server: Server) -> None:
+    def trace(**_: Any) -> None:
+        traced.append(span.get())
+        span.set("of a message")
+
+    span, traced = ContextVar("span", default="the submitter's"), list[str]()
+    with listening(trace, "before_task_publish"):
+        for _ in range(2):
+            attached(server).submit(spread, {"xs": [1]})
+    assert (traced, span.get()) == (["the submitter's"] * 2, "the submitter's")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import replace
@@ -71,16 +72,19 @@ def test_nobody_can_send_a_piece_by_its_sender(world: World, told: Told) -> None
         told[0][1].delay()
 
 
-def test_what_becomes_of_a_failed_call_is_told_in_the_context_of_the_call(world: World, told: Told) -> None:
+def test_what_becomes_of_a_failed_call_is_told_in_its_context_and_while_its_error_is_handled(
+    world: World, told: Told
+) -> None:
     said = ContextVar("said", default="nothing")
 
     def begin(**_: Any) -> None:
         said.set("begun")
 
-    def end(**_: Any) -> None:
-        found.append(said.get())
+    def end(signal: Any, **_: Any) -> None:
+        error = None if signal is signals.task_postrun else sys.exc_info()[1]
+        found.append((said.get(), str(error)))
 
-    found: list[str] = []
+    found: list[tuple[str, str]] = []
     kinds = signals.task_prerun, signals.task_retry, signals.task_failure, signals.task_postrun
     for kind, receive in zip(kinds, (begin, end, end, end), strict=True):
         kind.connect(receive, weak=False)
@@ -90,7 +94,8 @@ def test_what_becomes_of_a_failed_call_is_told_in_the_context_of_the_call(world:
     finally:
         for kind, receive in zip(kinds, (begin, end, end, end), strict=True):
             kind.disconnect(receive)
-    assert (found, said.get()) == (["begun"] * 4, "nothing")
+    assert found == [("begun", "not yet"), ("begun", "None")] * 2
+    assert said.get() == "nothing"
 
 
 class Overtaken(Announcer):

@@ -68,8 +68,12 @@ class Envelopes(BaseHTTPRequestHandler):
 class Seen:
     """What the tools of a team saw of its workers."""
 
+    other: subprocess.Popen[str]
+
     def __init__(self, made: Site, sentry: Sentry, spans: Path) -> None:
         self.site, self.sentry, self._spans = made, sentry, spans
+        told = {"SENTRY_DSN": sentry.dsn, "SPANS": str(spans), "OTEL_BSP_SCHEDULE_DELAY": "50"}
+        self.environment = made.cluster.environment | made.team | told
 
     def failed(self, node: Any, **params: Any) -> str:
         """Submit what fails; the run's id."""
@@ -102,16 +106,18 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     """A worker of one process, and one of two threads."""
     spans, sentry = tmp_path_factory.mktemp("traced") / "spans", Sentry()
     with site() as made:
-        told = made.team | {"SENTRY_DSN": sentry.dsn, "SPANS": str(spans), "OTEL_BSP_SCHEDULE_DELAY": "50"}
-        told |= {"DAGCELERY_SIGNING_KEY": made.cluster.signing_key}
-        made.hire("beside", "-c", "1", app="beside_team", env=told)
-        made.hire(
-            "threads", "-c", "2", "-P", "threads", "-Q", "threads", app="beside_team", env=told | {"POOL": "threads"}
-        )
+        found = Seen(made, sentry, spans)
+        made.hire("beside", "-c", "1", app="beside_team", env=found.environment)
+        pool = ("-P", "threads", "-c", "2", "-Q", "threads")
+        made.hire("threads", *pool, app="beside_team", env=found.environment | {"POOL": "threads"})
+        code = [sys.executable, "-c", "import ticking; ticking.come(); ticking.submit()"]
+        environment = bare_environment(found.environment | {"DAGCELERY_IMPORTS": "ticking"})
+        found.other = subprocess.Popen(code, cwd=USERLAND, env=environment, stdout=subprocess.PIPE, text=True)
         made.await_ready()
         replaced = set_default(made.client)
-        yield Seen(made, sentry, spans)
+        yield found
         set_default(replaced)
+        found.other.communicate()
     sentry.shutdown()
     sentry.server_close()
 
@@ -185,13 +191,19 @@ def test_what_one_piece_sets_is_in_no_event_of_the_next(seen: Seen) -> None:
     assert [crumb["message"] for crumb in event["breadcrumbs"]["values"] if crumb.get("message") == "a mark"] == []
 
 
+@pytest.mark.usefixtures("submitted")
 def test_check_ins_of_beat_pair_up(seen: Seen) -> None:
-    told = seen.site.cluster.environment | seen.site.team | {"SENTRY_DSN": seen.sentry.dsn, "SPANS": "/dev/null"}
-    beat = [sys.executable, "-c", "import ticking; ticking.come()"]
-    subprocess.run(beat, cwd=USERLAND, env=bare_environment(told | {"DAGCELERY_IMPORTS": "ticking"}), check=True)
     found = [(each["monitor_slug"], each["status"]) for each in seen.sentry.events("check_in")]
     assert found == [("dagcelery ticking:often", "in_progress"), ("dagcelery ticking:often", "ok")]
     assert len({each["check_in_id"] for each in seen.sentry.events("check_in")}) == 1
+
+
+@pytest.fixture(scope="module")
+def submitted(seen: Seen) -> str:
+    """What another process of the team has submitted within a span; in that one, a tick has come, too."""
+    run_id, _ = seen.other.communicate(timeout=SECONDS)
+    assert seen.other.returncode == 0
+    return str(run_id.strip())
 
 
 # -- OpenTelemetry --------------------------------------------------------------------------------
@@ -206,6 +218,19 @@ def test_each_piece_is_one_span_below_that_of_its_message(seen: Seen) -> None:
     assert not traces[0] & traces[1]
     for span in (*seen.spans(first), *seen.spans(second)):
         assert messages[span["parent_id"]]["context"]["trace_id"] == span["context"]["trace_id"]
+
+
+def test_a_submitter_s_span_is_an_ancestor_of_each_piece_s(seen: Seen, submitted: str) -> None:
+    seen.settle()
+    spans = {span["context"]["span_id"]: span for span in seen.spans()}
+    found = seen.spans(submitted)
+    assert len(found) == 3
+    for span in found:
+        names = [span["name"].partition("/")[0]]
+        while span["parent_id"] is not None:
+            span = spans[span["parent_id"]]
+            names.append(span["name"])
+        assert names == ["run", "run/dagcelery.work", "apply_async/dagcelery.work", "caller"]
 
 
 def test_a_final_failure_is_an_error_and_a_repeated_attempt_says_why(seen: Seen) -> None:

@@ -67,16 +67,18 @@ def kept() -> Iterator[Kept]:
 
 def test_records_have_fields_for_programs_on_a_handler_of_one_s_own(kept: Kept) -> None:
     invoke(chatty.nested, {"n": 2})
-    fields = [(each.node, each.index, each.attempt) for each in kept.records]  # type: ignore[attr-defined]
-    assert fields == [("inner[0]/told", None, 1), ("inner[1]/told", None, 1)]
+    names = ("dag", "node", "item", "index", "attempt", "queue")
+    fields = [tuple(getattr(each, name) for name in names) for each in kept.records]
+    assert fields == [("chatty:nested", f"inner[{at}]/told", None, None, 1, "celery") for at in range(2)]
     assert len({each.run for each in kept.records}) == 1  # type: ignore[attr-defined]
 
 
 def test_outside_of_pieces_they_are_empty_and_what_a_record_has_stays(kept: Kept) -> None:
     chatty.log.warning("alone", extra={"run": "mine"})
     (record,) = kept.records
-    found = {name: vars(record)[name] for name in ("run", "node", "index", "attempt", "piece")}
-    assert found == {"run": "mine", "node": "", "index": None, "attempt": None, "piece": ""}
+    texts = {name: vars(record)[name] for name in ("run", "dag", "node", "queue", "piece")}
+    assert texts == {"run": "mine", "dag": "", "node": "", "queue": "", "piece": ""}
+    assert {vars(record)[name] for name in ("item", "index", "attempt")} == {None}
 
 
 def test_the_log_of_a_team_s_app_stays_as_it_is(tmp_path: Path) -> None:
@@ -108,7 +110,7 @@ def test_a_team_s_own_format_has_what_each_line_is_about(tmp_path: Path) -> None
         ("INFO", "node_done", "numbers", None, "celery"),
         ("WARNING", "skipped", "small[1]", 1, "celery"),
         ("INFO", "node_done", "small", None, "celery"),
-        ("INFO", "run_ended", "", None, None),
+        ("INFO", "run_ended", "", None, ""),
     ]
     assert ("WARNING", "told[0]", "item 0 is told") in lines(told.id, "level", "node", "message")
     assert {line["dag"] for line in found if line["run"] == sieved.id} == {"chatty:sieved"}

@@ -14,6 +14,7 @@ import pytest
 
 from dagcelery.errors import NodeFailed
 
+from .hard import eventually
 from .site import Site
 
 SECONDS = 60.0
@@ -167,10 +168,13 @@ def test_a_failing_piece_fires_task_failure_with_its_error(at: Site, heard: Path
     run = pipelines.watched_failure.submit(xs=[1, 2, 3])
     with pytest.raises(NodeFailed):
         run.result(timeout=SECONDS)
-    found = [
-        (s["signal"], s["exception"], s["state"]) for s in signals_of(heard, run.id) if s["kwargs"].get("index") == 1
-    ]
-    assert found == [
+
+    def found() -> list[tuple[str, str, str | None]]:
+        told = [signal for signal in signals_of(heard, run.id) if signal["kwargs"].get("index") == 1]
+        return [(signal["signal"], signal["exception"], signal["state"]) for signal in told]
+
+    eventually(lambda: len(found()) == 3)  # a failure is told once the store has decided, when its run may be over
+    assert found() == [
         ("task_prerun", "NoneType", None),
         ("task_failure", "ValueError", None),
         ("task_postrun", "NoneType", "FAILURE"),

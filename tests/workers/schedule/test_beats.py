@@ -15,11 +15,13 @@ from django.conf import LazySettings
 
 from dagcelery import DAG, FromParam, Schedule, Task, attach
 from dagcelery.client import Client
+from dagcelery.errors import KeyReused
 from dagcelery.local import Server
 from dagcelery.model import DagOptions
 from dagcelery.store.records import RunState
 from dagcelery.worker.app import app_context_of
 from dagcelery.worker.beat import Clock, Submitter, of_app, prepare
+from unit.engine.test_telling import listening
 
 from . import clockwork
 from .conftest import Beats
@@ -127,6 +129,35 @@ def test_a_tick_that_was_missed_gives_way_to_the_next(beats: Beats) -> None:
     run = submitter.submit(often)
     submitter.catch_up()
     assert beats.waiting() == [run]
+
+
+def test_who_monitors_an_entry_hears_once_of_each_tick_by_the_headers_that_it_gave(beats: Beats) -> None:
+    def hear(sender: Any, signal: Any, exception: Any = None, **_: Any) -> None:
+        found.append((sender.request.headers["check"], signal.name, type(exception).__name__))
+
+    found: list[tuple[int, str, str]] = []
+    app = beats.app()
+    prepare(app)
+    tick = app.tasks["dagcelery.tick"]
+    often, nightly = (f"workers.schedule.clockwork:{name}" for name in ("often", "nightly"))
+    with listening(hear, "task_success", "task_failure"):
+        tick.apply_async([often], headers={"check": 1})
+        tick.apply_async([often])
+        beats.server.stop()
+        tick.apply_async([often], headers={"check": 2})
+        assert [check for check, _, _ in found] == [1]  # it may still come
+        beats.server.start()
+        beats.at("2026-01-01T00:05:00+00:00")
+        tick.apply_async([often], headers={"check": 3})
+        clockwork.nightly.options(key="tick 2025-12-31T02:00:00+00:00").submit(extra=5)
+        with pytest.raises(KeyReused):
+            tick.apply_async([nightly], headers={"check": 4})
+    assert found == [
+        (1, "task_success", "NoneType"),
+        (2, "task_failure", "StoreUnavailable"),
+        (3, "task_success", "NoneType"),
+        (4, "task_failure", "KeyReused"),
+    ]
 
 
 def test_what_is_refused_is_said_once_and_not_tried_again(beats: Beats, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""A DAG with a schedule, and a beat of the team's app that is told that its time has come."""
+"""Processes of the team other than workers: a beat that is told that its time has come, and who submits in a span."""
 
 from __future__ import annotations
 
@@ -19,6 +19,18 @@ def tick() -> int:
 @dag(schedule="*/5 * * * *")
 def often() -> int:
     return tick()
+
+
+def submit() -> None:
+    """Submit in a span, and say what the run is."""
+    import beside
+    from beside_team import kept
+    from opentelemetry import trace
+
+    kept[-1]["trace_tasks"]()
+    with trace.get_tracer("team").start_as_current_span("caller"):
+        print(beside.each_logs.submit(n=2).id)
+    trace.get_tracer_provider().shutdown()  # type: ignore[attr-defined]
 
 
 def come() -> None:
