@@ -1,7 +1,7 @@
 """What is counted of runs and pieces, for Prometheus: in each process as it happens, and in the store once a second.
 
 The store has the counters, since the processes of a pool come and go: they only rise, whatever dies or starts again. A
-process adds up what it counts, and a thread of it sends that within a second, so that no piece pays a call to the
+process adds up what it counts, and a timer of it sends that within a second, so that no piece pays a call to the
 store. One that is killed loses what it has not sent. The road not taken is to count in the scripts that commit: each
 piece would pay for it, and a run's keys and the counters may be on different servers of a cluster.
 """
@@ -13,12 +13,12 @@ import math
 import os
 import re
 import threading
-import time
 import uuid
 import weakref
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from dagcelery.engine.hooks import Listener
@@ -74,6 +74,9 @@ OTHER: Final = "(other)"
 
 _MOST_COUNTERS: Final = 5_000
 """Enough for some 500 nodes. A program may make any number of names, and Prometheus keeps each of them."""
+
+_MOST_OTHERS: Final = 200
+"""More than there are of what is counted together: by state, and by bucket."""
 
 _SECONDS: Final = 1.0
 SUM, MICROS, _APART = "sum", 1e6, "\x1f"
@@ -150,8 +153,6 @@ class Counters:
         self._sending: tuple[str, Mapping[str, int]] | None = None
         self._flushing = threading.Lock()
         self._is_busy = False
-        self._busy = threading.Event()
-        self._thread: threading.Thread | None = None
         self._is_told = False
         _known.add(self)
 
@@ -180,19 +181,17 @@ class Counters:
         self._send_soon()
 
     def _send_soon(self) -> None:
-        self._is_busy = True
-        self._busy.set()
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="dagcelery-metrics", daemon=True)
-            self._thread.start()
+        timer = threading.Timer(_SECONDS, self._send_now)
+        timer.daemon, timer.name = True, "dagcelery-metrics"
+        with suppress(RuntimeError):  # there is no thread to be had: the next piece tries again, or the end does
+            timer.start()
+            self._is_busy = True
 
-    def _run(self) -> None:
-        while True:
-            self._busy.wait()
-            time.sleep(_SECONDS)
-            self._busy.clear()
-            self._is_busy = False
-            tell(self.flush)
+    def _send_now(self) -> None:
+        self._is_busy = False
+        tell(self.flush)
+        if self._sending is not None and not self._is_busy:
+            self._send_soon()
 
     def flush(self) -> None:
         """Send what was counted. What may have arrived is sent again under the same token, as long as it takes."""
@@ -207,7 +206,6 @@ class Counters:
                 if not self._is_told:
                     log.warning("metrics wait here: %s", error, extra={"action": "metrics_wait"})
                 self._is_told = True
-                self._send_soon()
             else:
                 self._sending, self._is_told = None, False
 
@@ -226,7 +224,7 @@ class Counters:
         for field in refused:
             others[_with_others(field)] += counts[field]
         if others:
-            self._fleet.count(f"{token}-others", others, 2 * _MOST_COUNTERS)
+            self._fleet.count(f"{token}-others", others, _MOST_COUNTERS + _MOST_OTHERS)
 
 
 def _with_others(field: str) -> str:
