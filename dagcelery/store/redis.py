@@ -20,22 +20,17 @@ import redis.asyncio
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
-from dagcelery.errors import InvalidDagType, InvalidSetting, StoreFull, StoreRefused, StoreUnavailable
+from dagcelery.errors import InvalidDagType, InvalidSetting, StoreRefused, StoreUnavailable
 from dagcelery.store.cache import ServerCache
 from dagcelery.store.keys import Keys, stage_value_key
 from dagcelery.store.lua import sha1_of, source
 from dagcelery.store.protocol import AsyncListen, Call, Listen, Store
 from dagcelery.store.records import TERMINAL
+from dagcelery.store.redis_errors import our_errors
 from dagcelery.store.run_adapters import assemble
 from dagcelery.store.wire import portions
 from dagcelery.text import masked
 
-_REFUSALS = (
-    redis.exceptions.AuthenticationError,
-    redis.exceptions.NoPermissionError,
-    redis.exceptions.ReadOnlyError,
-)
-"""A server answers, and does not do it. Nothing was written: a script is refused before its first write."""
 _BLOCK_SECONDS = 5.0
 TTL_SECONDS: Final = 7 * 86400
 """How long a stage's value lives in a Redis that knows nothing of its run."""
@@ -51,26 +46,13 @@ def store_on_redis(url: str, prefix: str = "", **options: Any) -> Store:
     return assemble(server, ServerCache(server))
 
 
-@contextmanager
-def _our_errors(shown_url: str) -> Iterator[None]:
-    """Raise StoreFull, StoreRefused and StoreUnavailable where redis-py raises what they stand for."""
-    try:
-        yield
-    except redis.exceptions.OutOfMemoryError as error:
-        raise StoreFull(str(error), shown_url) from error
-    except _REFUSALS as error:
-        raise StoreRefused(str(error), shown_url) from error
-    except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
-        raise StoreUnavailable(str(error), shown_url) from error
-
-
 class _Client(redis.Redis):
     """A client of redis-py that raises our errors: all commands pass through `execute_command` or a pipeline."""
 
     shown_url = ""
 
     def execute_command(self, *arguments: Any, **options: Any) -> Any:
-        with _our_errors(self.shown_url):
+        with our_errors(self.shown_url):
             return super().execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
@@ -83,7 +65,7 @@ class _Pipeline(redis.client.Pipeline):
     shown_url = ""
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
-        with _our_errors(self.shown_url):
+        with our_errors(self.shown_url):
             return super().execute(raise_on_error)
 
 
@@ -101,13 +83,6 @@ def _client_of(url: str, **options: Any) -> Any:
         raise InvalidSetting("store_url", f"has an option that cannot be: {error}", remedy) from error
     client.shown_url = masked(url)
     return client
-
-
-def _ping(client: Any) -> None:
-    try:
-        client.ping()
-    except redis.exceptions.ResponseError as error:  # a server that answers, but has no such database
-        raise StoreUnavailable(str(error), client.shown_url) from error
 
 
 class RedisServer:
@@ -130,19 +105,19 @@ class RedisServer:
         self._waiting: Any = _client_of(url, **self._blocking_options())
 
     def run(self, verb: str, key: str, request: Mapping[str, Any], *payloads: bytes) -> Any:
-        with _our_errors(self.shown_url):
+        with our_errors(self.shown_url):
             return self._scripts.run(verb, key, request, *payloads)
 
     def run_together(self, calls: Sequence[Call]) -> list[Any]:
-        with _our_errors(self.shown_url):
+        with our_errors(self.shown_url):
             return self._scripts.run_together(calls)
 
     def command(self, name: str, *arguments: Any) -> Any:
-        with _our_errors(self.shown_url):
+        with our_errors(self.shown_url):
             return self._scripts.command(name, *arguments)
 
     def ping(self) -> None:
-        _ping(self.client)
+        self.client.ping()
 
     def close(self) -> None:
         self._scripts.close()
@@ -170,7 +145,7 @@ class RedisServer:
 
             async def listen(timeout_seconds: float, after: str | None = None) -> str:
                 asking, answer = _wait(self.keys.run(run_id), timeout_seconds, after), None
-                with _our_errors(self.shown_url):
+                with our_errors(self.shown_url):
                     try:
                         while True:
                             answer = await asking.send(answer)(client)
@@ -222,15 +197,13 @@ class Scripts:
     def run_together(self, calls: Sequence[Call]) -> list[Any]:
         """Run verbs one after the other, in one pipeline.
 
-        A server that forgot its scripts is given all of them, in their order, before the calls are repeated: so it does
-        none of them while it lacks one that comes before.
+        A server that forgot its scripts is given all of them with the calls, which are repeated, in their order. It
+        could be given them with SCRIPT LOAD, but not every user may send that.
         """
-        commands = [("EVALSHA", sha1_of(verb), 1, at, _encode(request), *rest) for verb, at, request, *rest in calls]
-        answers = self._send(commands)
+        asked = [(verb, (1, at, _encode(request), *rest)) for verb, at, request, *rest in calls]
+        answers = self._send([("EVALSHA", sha1_of(verb), *arguments) for verb, arguments in asked])
         if any(isinstance(answer, redis.exceptions.NoScriptError) for answer in answers):
-            for verb in dict.fromkeys(verb for verb, *_ in calls):
-                self.command("SCRIPT", "LOAD", source(verb))
-            answers = self._send(commands)
+            answers = self._send([("EVAL", source(verb), *arguments) for verb, arguments in asked])
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
@@ -263,12 +236,7 @@ class Scripts:
                 return error
 
         def call() -> list[Any]:
-            try:
-                connection.send_packed_command(packed, check_health=False)
-            except _REFUSALS:
-                raise
-            except redis.exceptions.ResponseError as error:  # at connecting: a server that has no such database
-                raise redis.exceptions.ConnectionError(str(error)) from error
+            connection.send_packed_command(packed, check_health=False)
             return [answer() for _ in commands]
 
         try:
@@ -330,7 +298,7 @@ class Inspection:
 
     def ping(self) -> None:
         """Raise StoreUnavailable unless the server answers, and lets this user in."""
-        _ping(self._client)
+        self._client.ping()
 
     def close(self) -> None:
         """Close its connections."""
@@ -370,11 +338,9 @@ class Inspection:
             try:
                 words = ("ACL", "DRYRUN", user, *command.split("|"), *["0"] * count)
                 return str(self._client.execute_command(*words))
-            except redis.exceptions.ResponseError as error:
-                if "number of arg" not in str(error):
+            except StoreRefused as error:
+                if "number of arg" not in error.reason:
                     return None
-            except StoreRefused:
-                return None
         return ""
 
     def lasting(self, pattern: str, most: int) -> list[str] | None:
@@ -387,14 +353,14 @@ class Inspection:
                     for name in portion:
                         pipe.pttl(name)
                     lasting += [name for name, ttl in zip(portion, pipe.execute(), strict=True) if ttl == -1]
-        except (StoreRefused, redis.exceptions.ResponseError):
+        except StoreRefused:
             return None
         return lasting
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         try:
             return getattr(self._client, method)(*arguments)
-        except (StoreRefused, redis.exceptions.ResponseError):
+        except StoreRefused:
             return None
 
 
