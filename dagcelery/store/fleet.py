@@ -8,7 +8,7 @@ from typing import Any
 
 from dagcelery.errors import StoreRefused
 from dagcelery.store import wire
-from dagcelery.store.keys import ACTIVE, QUEUES, SPILLED, WORKERS, key, limit_key, runs_key
+from dagcelery.store.keys import Keys
 from dagcelery.store.protocol import Call, Fleet, ResultCache, StoreServer
 from dagcelery.store.records import TERMINAL, Listed
 
@@ -18,26 +18,43 @@ _LISTED_RUNS = 100_000
 _RUNS_A_READ = 10_000
 _ANNOUNCED_QUEUES = 1_000
 _YOUNG_SECONDS = 3600.0
+_ENROLLED_SECONDS = 60
 
 
-def look(server: StoreServer, request: Mapping[str, Any], among: str = ACTIVE) -> list[bytes]:
+def look(server: StoreServer, among: str, request: Mapping[str, Any]) -> list[bytes]:
     """Name the runs that are due to be looked at, or say when one is."""
     names: list[bytes] = server.run("look", among, {**request, "ttl": _TTL_SECONDS})
     return names
 
 
-def look_at(run_id: str, delay_seconds: float) -> Call:
+def look_at(keys: Keys, run_id: str, delay_seconds: float) -> Call:
     """Return the call by which a run is an active one, and due to be looked at after some seconds."""
-    return "look", ACTIVE, {"run": run_id, "delay": delay_seconds, "ttl": _TTL_SECONDS}
+    return "look", keys.active, {"run": run_id, "delay": delay_seconds, "ttl": _TTL_SECONDS}
 
 
-def enroll(run_id: str, name: str) -> Call:
-    """Return the call that lists a run about to be created: as an active one, among all, and among those of its DAG.
+def enrolled(server: StoreServer, run_id: str, name: str, *calls: Call) -> list[Any]:
+    """Make calls that create a run, behind those that list it: as an active one, among all, and among those of its DAG.
 
-    Who creates it has a minute for that, since a look that finds no run forgets it.
+    Who creates it has a minute for that, since a look that finds no run forgets it. Returns the answers to `calls`.
     """
-    request = {"run": run_id, "delay": 60, "lists": [runs_key(), runs_key(name)], "most": _LISTED_RUNS}
-    return "enroll", ACTIVE, request | {"ttl": _TTL_SECONDS, "around": key(" ").split(" ")}
+    lists = server.keys.runs(), server.keys.runs(name)
+    request = {"run": run_id, "delay": _ENROLLED_SECONDS, "most": _LISTED_RUNS, "ttl": _TTL_SECONDS}
+    enroll = [("enroll", each, request) for each in lists]
+    _, *listed = answers = server.run_together([look_at(server.keys, run_id, _ENROLLED_SECONDS), *enroll, *calls])
+    for names, others in zip(lists, listed, strict=False):
+        _drop_expired(server, names, others)
+    return answers[1 + len(lists) :]
+
+
+def _drop_expired(server: StoreServer, names: str, run_ids: Sequence[bytes]) -> None:
+    """Take runs that have expired off a list; in a cluster each may be on another node than the list."""
+    if run_ids:
+        asked = server.client.pipeline(transaction=False)
+        for run_id in run_ids:
+            asked.exists(server.keys.run(run_id.decode()))
+        gone = [run_id for run_id, is_there in zip(run_ids, asked.execute(), strict=True) if not is_there]
+        if gone:
+            server.client.zrem(names, *gone)
 
 
 def _moment(server: StoreServer) -> float:
@@ -75,6 +92,7 @@ class FleetAdapter:
 
     def __init__(self, server: StoreServer, cache: ResultCache) -> None:
         self._server = server
+        self._keys = server.keys
         self.cache = cache
 
     # -- workers ----------------------------------------------------------------------------------
@@ -89,26 +107,30 @@ class FleetAdapter:
         short = None if messages is None else [name[: wire.MESSAGE_CHARACTERS] for name in messages]
         word = {"queues": list(queues), "slots": slots, "messages": short, "at": _moment(self._server)}
         word["keys"] = None if keys is None else list(keys)
-        before = self._server.client.hget(WORKERS, worker_id)
+        before = self._server.client.hget(self._keys.workers, worker_id)
         since = json.loads(before).get("since", {}) if before else {}
         word["since"] = {queue: since.get(queue, word["at"]) for queue in queues}
         request = {"worker": worker_id, "word": json.dumps(word), "ttl": _HEARD_SECONDS}
-        self._server.run("heartbeat", WORKERS, request)
+        self._server.run("heartbeat", self._keys.workers, request)
 
     def retire(self, worker_id: str) -> None:
-        self._server.client.hdel(WORKERS, worker_id)
+        self._server.client.hdel(self._keys.workers, worker_id)
 
     def workers(self) -> Mapping[str, Mapping[str, Any]]:
         now = _moment(self._server)
-        words = {name.decode(): json.loads(word) for name, word in self._server.client.hgetall(WORKERS).items()}
+        words = {
+            name.decode(): json.loads(word) for name, word in self._server.client.hgetall(self._keys.workers).items()
+        }
         return {name: word | {"id": name, "age": now - word["at"]} for name, word in words.items()}
 
     def announce(self, queues: Sequence[str]) -> None:
-        writes = self._server.client.pipeline().zadd(QUEUES, dict.fromkeys(queues, _moment(self._server)))
-        writes.zremrangebyrank(QUEUES, 0, -_ANNOUNCED_QUEUES - 1).expire(QUEUES, _TTL_SECONDS).execute()
+        writes = self._server.client.pipeline().zadd(self._keys.queues, dict.fromkeys(queues, _moment(self._server)))
+        writes.zremrangebyrank(self._keys.queues, 0, -_ANNOUNCED_QUEUES - 1).expire(
+            self._keys.queues, _TTL_SECONDS
+        ).execute()
 
     def announced(self) -> Sequence[str]:
-        return [name.decode() for name in self._server.client.zrange(QUEUES, 0, -1)]
+        return [name.decode() for name in self._server.client.zrange(self._keys.queues, 0, -1)]
 
     # -- the server -------------------------------------------------------------------------------
     def used_up(self) -> tuple[int, int] | None:
@@ -131,20 +153,20 @@ class FleetAdapter:
         return [waiter.decode() for waiter in self._limit(limit, {"verb": "leave", "member": member, "most": most})]
 
     def inside(self, limit: str) -> Sequence[str]:
-        return [member.decode() for member in self._server.client.zrange(limit_key(limit), 0, 999)]
+        return [member.decode() for member in self._server.client.zrange(self._keys.limit(limit), 0, 999)]
 
     def _limit(self, limit: str, request: dict[str, Any]) -> Any:
-        return self._server.run("limit", limit_key(limit), request | {"ttl": _TTL_SECONDS})
+        return self._server.run("limit", self._keys.limit(limit), request | {"ttl": _TTL_SECONDS})
 
     # -- which runs there are ---------------------------------------------------------------------
     def runs(self, name: str, before: float, limit: int) -> Sequence[Listed]:
-        names = runs_key(name)
+        names = self._keys.runs(name)
         entries = self._server.client.zrange(
             names, before, "-inf", desc=True, byscore=True, offset=0, num=limit, withscores=True
         )
         asked = self._server.client.pipeline(transaction=False)
         for run_id, _ in entries:
-            asked.hgetall(key(run_id.decode()))
+            asked.hgetall(self._keys.run(run_id.decode()))
         listed = [
             Listed(run_id.decode(), at, wire.record(run_id.decode(), fields))
             for (run_id, at), fields in zip(entries, asked.execute(), strict=True)
@@ -159,18 +181,18 @@ class FleetAdapter:
     def find(self, prefix: str, limit: int) -> Sequence[str]:
         found: list[str] = []
         for first in range(0, _LISTED_RUNS, _RUNS_A_READ):
-            ids = self._server.client.zrange(runs_key(), -first - _RUNS_A_READ, -first - 1)
+            ids = self._server.client.zrange(self._keys.runs(), -first - _RUNS_A_READ, -first - 1)
             found += [run_id for run_id in map(bytes.decode, reversed(ids)) if run_id.startswith(prefix)]
             if len(found) >= limit or len(ids) < _RUNS_A_READ:
                 break
         return found[:limit]
 
     def due(self, limit: int, wait_seconds: float) -> Sequence[str]:
-        while names := look(self._server, {"wait": wait_seconds, "limit": limit}):
+        while names := look(self._server, self._keys.active, {"wait": wait_seconds, "limit": limit}):
             runs = [name.decode() for name in names]
             over = {run_id for run_id in runs if self._is_settled(run_id)}
             if over:
-                self._server.client.zrem(ACTIVE, *over)
+                self._server.client.zrem(self._keys.active, *over)
             if len(over) < len(runs):
                 return [run_id for run_id in runs if run_id not in over]
         return []
@@ -178,15 +200,17 @@ class FleetAdapter:
     def _is_settled(self, run_id: str) -> bool:
         """Whether a run needs no look any more: it is gone; or it is over, and no worker works on it."""
         asked = self._server.client.pipeline(transaction=False)
-        (state, hook), claims = asked.hmget(key(run_id), "state", "hook").hlen(key(run_id, "c")).execute()
+        (state, hook), claims = (
+            asked.hmget(self._keys.run(run_id), "state", "hook").hlen(self._keys.run(run_id, "c")).execute()
+        )
         return state is None or (state.decode() in TERMINAL and not hook and claims < 2)
 
     # -- files ------------------------------------------------------------------------------------
     def spills(self, run_id: str) -> None:
-        look(self._server, {"run": run_id, "delay": 0}, SPILLED)
+        look(self._server, self._keys.spilled, {"run": run_id, "delay": 0})
 
     def spilled(self, limit: int, wait_seconds: float) -> Sequence[str]:
-        return [run.decode() for run in look(self._server, {"wait": wait_seconds, "limit": limit}, SPILLED)]
+        return [run.decode() for run in look(self._server, self._keys.spilled, {"wait": wait_seconds, "limit": limit})]
 
     def unspilled(self, run_id: str) -> None:
-        self._server.client.zrem(SPILLED, run_id)
+        self._server.client.zrem(self._keys.spilled, run_id)

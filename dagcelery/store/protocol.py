@@ -21,6 +21,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from dagcelery.store.keys import Keys
 from dagcelery.store.records import (
     Block,
     Child,
@@ -66,6 +67,8 @@ class StoreServer(Protocol):
     """Where it is, without its password, as errors name it."""
     is_in_process: bool
     """Whether what it holds ends with the store."""
+    keys: Keys
+    """How its keys are named."""
     client: Any
     """Commands, as redis-py spells them; they raise StoreUnavailable and its kinds, as `run` does."""
 

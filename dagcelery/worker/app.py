@@ -147,7 +147,7 @@ class AppContext:
         self.keyring = Keyring.parse(settings.signing_key)
         self.imports = Modules(app, settings.imports)
         self.sender = CelerySender(self)
-        self.open_store: Callable[[str], Store] = store_on_redis
+        self.open_store: Callable[[str, str], Store] = store_on_redis
         self._store: Store | None = None
         self._control: RunControl | None = None
         self._engine: Engine | None = None
@@ -173,7 +173,7 @@ class AppContext:
                 raise NotConfigured(
                     "no store", "set DAGCELERY_STORE_URL to a Redis or Valkey, or attach(app, store_url=...)"
                 )
-            self._store = self.open_store(for_redis(self.settings.store_url))
+            self._store = self.open_store(for_redis(self.settings.store_url), self.settings.key_prefix)
         return self._store
 
     @property
