@@ -511,7 +511,7 @@ class StoreRefused(StoreUnavailable):
             f"the store {_at(self.url)}refuses a command",
             self.reason,
             self.advice
-            or "check user and password in DAGCELERY_STORE_URL, and the user's rights (worker_config/redis.conf has them)",
+            or "check user and password in DAGCELERY_STORE_URL, and the user's rights (worker_config/redis.conf)",
         )
 
 

@@ -18,7 +18,8 @@ from dagcelery.doctor.context import CheckContext, Finding, Severity
 from dagcelery.errors import DagceleryError, InvalidSetting, NotSent, StoreUnavailable, UnknownKey
 from dagcelery.hooks.smtp import MailServer, NotDelivered, greet
 from dagcelery.store.records import TERMINAL
-from dagcelery.worker.app import COMMAND, AppContext, has_user, is_redis
+from dagcelery.worker.addresses import has_user, is_redis
+from dagcelery.worker.app import COMMAND, AppContext
 
 SHORTEST_KEY: Final = 16
 

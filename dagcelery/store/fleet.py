@@ -18,6 +18,7 @@ _LISTED_RUNS = 100_000
 _RUNS_A_READ = 10_000
 _ANNOUNCED_QUEUES = 1_000
 _YOUNG_SECONDS = 3600.0
+_ENROLLED_SECONDS = 60
 
 
 def look(server: StoreServer, among: str, request: Mapping[str, Any]) -> list[bytes]:
@@ -31,13 +32,29 @@ def look_at(keys: Keys, run_id: str, delay_seconds: float) -> Call:
     return "look", keys.active, {"run": run_id, "delay": delay_seconds, "ttl": _TTL_SECONDS}
 
 
-def enroll(keys: Keys, run_id: str, name: str) -> Call:
-    """Return the call that lists a run about to be created: as an active one, among all, and among those of its DAG.
+def enrolled(server: StoreServer, run_id: str, name: str, *calls: Call) -> list[Any]:
+    """Make calls that create a run, behind those that list it: as an active one, among all, and among those of its DAG.
 
-    Who creates it has a minute for that, since a look that finds no run forgets it.
+    Who creates it has a minute for that, since a look that finds no run forgets it. Returns the answers to `calls`.
     """
-    request = {"run": run_id, "delay": 60, "lists": [keys.runs(), keys.runs(name)], "most": _LISTED_RUNS}
-    return "enroll", keys.active, request | {"ttl": _TTL_SECONDS, "around": keys.run(" ").split(" ")}
+    lists = server.keys.runs(), server.keys.runs(name)
+    request = {"run": run_id, "delay": _ENROLLED_SECONDS, "most": _LISTED_RUNS, "ttl": _TTL_SECONDS}
+    enroll = [("enroll", each, request) for each in lists]
+    _, *listed = answers = server.run_together([look_at(server.keys, run_id, _ENROLLED_SECONDS), *enroll, *calls])
+    for names, others in zip(lists, listed, strict=False):
+        _drop_expired(server, names, others)
+    return answers[1 + len(lists) :]
+
+
+def _drop_expired(server: StoreServer, names: str, run_ids: Sequence[bytes]) -> None:
+    """Take runs that have expired off a list; in a cluster each may be on another node than the list."""
+    if run_ids:
+        asked = server.client.pipeline(transaction=False)
+        for run_id in run_ids:
+            asked.exists(server.keys.run(run_id.decode()))
+        gone = [run_id for run_id, is_there in zip(run_ids, asked.execute(), strict=True) if not is_there]
+        if gone:
+            server.client.zrem(names, *gone)
 
 
 def _moment(server: StoreServer) -> float:

@@ -18,7 +18,9 @@ from dagcelery.errors import DagceleryError, StoreDamaged, StoreFull, StoreRefus
 
 _WAITS: Final = StoreUnavailable
 _CLUSTER: Final = (of_redis.MovedError, of_redis.AskError, of_redis.ClusterCrossSlotError)
-_DOWN: Final = (of_redis.ClusterDownError, of_redis.TryAgainError, of_redis.RedisClusterException)
+_NOBODY: Final = "(Redis Cluster cannot be connected|.*slots are not covered)"
+"""A cluster's nodes do not answer, or not for all slots; redis-py has one class for that and for misuse."""
+_DOWN: Final = (of_redis.ClusterError, of_redis.TryAgainError, of_redis.SlotNotCoveredError)
 
 _MEANINGS: Final[tuple[tuple[tuple[type[Exception] | str, ...], type[StoreUnavailable], str], ...]] = (
     ((of_redis.OutOfMemoryError, "OOM"), StoreFull, ""),
@@ -26,7 +28,11 @@ _MEANINGS: Final[tuple[tuple[tuple[type[Exception] | str, ...], type[StoreUnavai
     ((of_redis.BusyLoadingError, "LOADING"), _WAITS, "wait until it has read its data"),
     (("BUSY",), _WAITS, "wait until the script that it runs is over, or end that with SCRIPT KILL"),
     (("NOREPLICAS",), _WAITS, "wait for its replicas, or lower min-replicas-to-write"),
-    ((*_DOWN, "CLUSTERDOWN", "TRYAGAIN"), _WAITS, "wait until there is a primary for each slot again"),
+    (
+        (*_DOWN, "CLUSTERDOWN", "TRYAGAIN", _NOBODY),
+        _WAITS,
+        "wait until each slot has a primary",
+    ),
     (("MASTERDOWN",), _WAITS, "wait until its primary is back, or has a successor"),
     (("UNBLOCKED",), _WAITS, "call again"),
     (("max number of clients reached",), _WAITS, "raise its maxclients, or let fewer processes use it"),
@@ -50,6 +56,9 @@ _PIPELINED: Final = r"(?:Command # \d+ \(.*?\) of pipeline caused error: )?"
 _SCRIPTED: Final = r"(?:Error running script.*?[:-]+(?=[A-Z]{3,} ))?"
 _FIRST: Final = re.compile(rf"{_PIPELINED}(?:ERR )?{_SCRIPTED}", re.DOTALL)
 """What may stand in front of the words of an error: a script of a Redis before 7 tells its error as a Lua error."""
+_OF_FAILOVERS: Final = (of_redis.ReadOnlyError, of_redis.AskError)
+_KNOWS_OTHERS: Final = re.compile(r"\w+\+(sentinel|cluster)://")
+_FAILS_OVER: Final = "wait until another server has taken over"
 _OF_SCRIPTS: Final = re.compile(r"WRONGTYPE|user_script|Error running script")
 
 
@@ -59,17 +68,24 @@ def our_errors(shown_url: str) -> Iterator[None]:
     try:
         yield
     except (of_redis.RedisError, of_redis.RedisClusterException) as error:
-        if isinstance(error, of_redis.DataError | of_redis.NoScriptError):
-            raise  # what we have sent is not to be sent; the caller sends the script
-        raise _meaning(error, shown_url) from error
+        if isinstance(error, of_redis.DataError | of_redis.NoScriptError) or _is_misuse(error):
+            raise  # our own fault, or the caller sends the script
+        raise meaning(error, shown_url) from error
 
 
-def _meaning(error: Exception, shown_url: str) -> DagceleryError:
+def _is_misuse(error: Exception) -> bool:
+    is_of_cluster = isinstance(error, of_redis.RedisClusterException)
+    return is_of_cluster and not (isinstance(error, of_redis.SlotNotCoveredError) or re.match(_NOBODY, str(error)))
+
+
+def meaning(error: Exception, shown_url: str) -> DagceleryError:
+    """Return the error of ours that one of redis-py stands for."""
     told = str(error)
     first = told[_FIRST.match(told).end() :]  # type: ignore[union-attr]  # it matches an empty text
     for marks, ours, remedy in _MEANINGS:
         if any(re.match(rf"{mark}\b", first) if isinstance(mark, str) else isinstance(error, mark) for mark in marks):
-            return ours(told, shown_url, remedy)
+            passes = ours is StoreRefused and isinstance(error, _OF_FAILOVERS) and _KNOWS_OTHERS.match(shown_url)
+            return StoreUnavailable(told, shown_url, _FAILS_OVER) if passes else ours(told, shown_url, remedy)
     if _OF_SCRIPTS.search(told):
         remedy = "let nothing else write to keys of dagcelery, and delete the run; if nothing did, report this"
         return StoreDamaged(f"a script in the store at {shown_url}", f"fails: {told}", remedy)

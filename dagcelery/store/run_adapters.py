@@ -17,7 +17,7 @@ from typing import Any
 
 from dagcelery.errors import RunNotFound
 from dagcelery.store import clearing, counting, garbage, wire
-from dagcelery.store.fleet import FleetAdapter, enroll, look_at
+from dagcelery.store.fleet import FleetAdapter, enrolled, look_at
 from dagcelery.store.protocol import AsyncListen, Listen, ResultCache, Store, StoreServer
 from dagcelery.store.records import (
     CELL,
@@ -224,9 +224,7 @@ class MachineAdapter:
         about = wire.new_run(run) | {"parts": [(name, [field for field, _ in fields]) for name, fields in parts]}
         payloads = [data for _, fields in parts for _, data in fields]
         create = ("create", self._keys.run(run.id), about, *payloads)
-        _, answer, _ = self._server.run_together(
-            [enroll(self._keys, run.id, run.name), create, look_at(self._keys, run.id, 0)]
-        )
+        answer, _ = enrolled(self._server, run.id, run.name, create, look_at(self._keys, run.id, 0))
         return wire.response(answer)
 
     def admit(self, run_id: str, still: str = "") -> Response:

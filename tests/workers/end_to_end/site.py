@@ -15,7 +15,7 @@ import redis
 from dagcelery.local import Cluster, Process, cluster
 from dagcelery.store.keys import Keys
 from dagcelery.store.wire import event
-from dagcelery.worker.app import is_redis
+from dagcelery.worker.addresses import is_redis
 
 from .surroundings import CHOSEN, SURROUNDINGS
 

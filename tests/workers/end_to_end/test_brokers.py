@@ -18,7 +18,7 @@ from dagcelery import Run
 from dagcelery.client import Client, new_run, plan_of, set_default
 from dagcelery.errors import BrokerUnavailable, StoreUnavailable
 from dagcelery.settings import Settings
-from dagcelery.worker.app import for_redis, is_redis
+from dagcelery.worker.addresses import for_redis, is_redis
 
 from .site import Site
 
