@@ -80,7 +80,10 @@ class RedisServer:
             return self._scripts.command(name, *arguments)
 
     def ping(self) -> None:
-        self.client.ping()
+        denied = [name.decode() for name in self.run("probe", self.keys.probe, {})]
+        if denied:
+            remedy = f"give it the right to: ACL SETUSER ... {' '.join(f'+{name}' for name in denied)}"
+            raise StoreRefused(f"this user may not send {', '.join(denied)}", self.shown_url, remedy)
 
     def close(self) -> None:
         self._scripts.close()

@@ -7,6 +7,7 @@ with `sentinel_` is for the connections to the Sentinels themselves.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -90,6 +91,7 @@ def client_of(url: str, **options: Any) -> Any:
     Raises InvalidSetting where the URL says what redis-py cannot read.
     """
     try:
+        url = _with_bytes(url)
         address = Address.parse(url)
         client: Any
         if address.kind == "cluster":
@@ -107,8 +109,14 @@ def client_of(url: str, **options: Any) -> Any:
     return client
 
 
+def _with_bytes(url: str) -> str:
+    """Leave out of a URL what would make texts of answers: what reads them decides that, and options in a URL win."""
+    return re.sub(r"(?<=[?&])(decode_responses|encoding|encoding_errors)=[^&]*&?", "", url).rstrip("?&")
+
+
 def async_client_of(url: str, **options: Any) -> Any:
     """Return a client for an event loop, without our errors."""
+    url = _with_bytes(url)
     address = Address.parse(url)
     if address.kind == "sentinel":
         return _master_of(address, redis.asyncio.sentinel, redis.asyncio.Redis, options)

@@ -47,6 +47,12 @@ _MEANINGS: Final[tuple[tuple[tuple[type[Exception] | str, ...], type[StoreUnavai
         StoreRefused,
         "use a Redis or Valkey that has it: dagcelery needs scripts, and no service that hides or renames EVAL will do",
     ),
+    (
+        (r".*access (a|one of the) key",),
+        StoreRefused,
+        "set DAGCELERY_KEY_PREFIX to what the user's rights let keys begin with, such as shop: for ~shop:*",
+    ),
+    ((r"(ACL failure in script|The user executing the script)",), StoreRefused, ""),
     ((of_redis.NoPermissionError, of_redis.AuthenticationError, of_redis.AuthorizationError), StoreRefused, ""),
     ((of_redis.ConnectionError, of_redis.TimeoutError, of_redis.InvalidResponse), _WAITS, ""),
 )
