@@ -20,6 +20,7 @@ from dagcelery.local import Cluster, Server
 from dagcelery.settings import Settings
 
 from .hard import SECONDS, eventually, node
+from .several_servers import limit_memory
 from .surroundings import nobody_at
 
 
@@ -104,20 +105,19 @@ def test_in_a_full_store_workers_wait_and_users_make_room(tmp_path: Path, hard: 
     run = hardships.held_items.submit(folder=str(tmp_path), n=6)
     eventually(lambda: len(traces(tmp_path)) == 2)
     other = hardships.held_items.submit(folder=str(tmp_path / "other"), n=6)
-    with redis.Redis.from_url(hard.client.settings.store_url) as raw:
-        raw.config_set("maxmemory", 1)
-        try:
-            (tmp_path / "go").touch()
-            with pytest.raises(StoreFull):
-                hardships.held_items.submit(folder=str(tmp_path / "other"), n=6)
-            assert other.cancel("there is no room") is RunState.CANCELLED
-            other.delete()
-            until = is_heard() + 2 * hard.client.settings.dead_seconds
-            eventually(lambda: is_heard() > until)
-            assert node(run, "held").done == 0
-            with pytest.raises(ResultTimeout, match=r"the store is full \(.* MB of 0.0 MB maxmemory\): results wait"):
-                run.result(timeout=0.01)
-        finally:
-            raw.config_set("maxmemory", 0)
+    limit_memory(hard.client.settings.store_url, 1)
+    try:
+        (tmp_path / "go").touch()
+        with pytest.raises(StoreFull):
+            hardships.held_items.submit(folder=str(tmp_path / "other"), n=6)
+        assert other.cancel("there is no room") is RunState.CANCELLED
+        other.delete()
+        until = is_heard() + 2 * hard.client.settings.dead_seconds
+        eventually(lambda: is_heard() > until)
+        assert node(run, "held").done == 0
+        with pytest.raises(ResultTimeout, match=r"the store is full \(.* MB of 0.0 MB maxmemory\): results wait"):
+            run.result(timeout=0.01)
+    finally:
+        limit_memory(hard.client.settings.store_url, 0)
     assert run.result(SECONDS) == list(range(6))
     assert sorted(traces(tmp_path)) == [*map(str, range(6)), "last"]
