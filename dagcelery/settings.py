@@ -267,8 +267,8 @@ class Settings:
     trace: Literal["off", "link", "child"] = _setting(
         "off",
         _one_of("off", "link", "child"),
-        "`off`, `link` or `child`: whether runs are [traced](docs/howto/tracing.md) with OpenTelemetry, and whether a "
-        "run's trace links to its submitter's or is part of it",
+        "`off`, `link` or `child`: whether runs are [traced](docs/howto/tracing.md) with OpenTelemetry "
+        "(`dagcelery[otel]`), and whether a run's trace links to its submitter's or is part of it",
     )
     log_link: str = _setting("", _page_url, "a page of logs, likewise")
     web_token: str = _setting(

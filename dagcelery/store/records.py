@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -273,8 +274,9 @@ class TaskResult:
 
     `log` has the last lines that the pieces logged, sealed; b"" if they logged nothing.
 
-    The store is not told of the last three. `children` are scopes to open instead of an outcome, `error` the failure's;
-    if the piece `is_refused`, it is what this worker lacks for it, and nothing was done.
+    The store is not told of the last four. `children` are scopes to open instead of an outcome, `error` the failure's;
+    if the piece `is_refused`, it is what this worker lacks for it, and nothing was done. `context` is that of the call
+    that failed: what is told of it is told there.
     """
 
     values: Mapping[str, bytes] = field(default_factory=dict)
@@ -291,6 +293,7 @@ class TaskResult:
     children: Sequence[Child] | None = None
     error: BaseException | None = None
     is_refused: bool = False
+    context: Context | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -261,10 +261,6 @@ class Counting(Listener):
         """Pass it on."""
         self._listener.after(view, claim, index, error)
 
-    def failed(self, view: RunView, claim: Claim, index: int, error: BaseException) -> None:
-        """Pass it on."""
-        self._listener.failed(view, claim, index, error)
-
     def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
         """Count the pieces of a claim."""
         is_kept = self._listener.ended(view, claim, result, response)

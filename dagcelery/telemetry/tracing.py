@@ -77,8 +77,18 @@ _MOST_SCOPES: Final = 1_000
 _FIRST_STEPS: Final = 100
 """Steps of a scope that are asked when the first one began."""
 
-_ENDS: Final = {"done": "success", "failed": "failure", "cancelled": "cancellation", "timed_out": "timeout"}
-"""States of runs in the words of OpenTelemetry's conventions for CI/CD. A piece either succeeds or fails."""
+_ENDS: Final = {
+    "done": "success",
+    "failed": "failure",
+    "cancelled": "cancellation",
+    "timed_out": "timeout",
+    "skipped": "skip",
+}
+"""States of runs and scopes in the words of OpenTelemetry's conventions for CI/CD. A piece either succeeds or fails."""
+
+
+_RANDOM: Final = 0x02
+"""The flag by which W3C's traceparent says that a trace id is random, as a run's id is."""
 
 
 # -- the submitter ---------------------------------------------------------------------------------
@@ -191,7 +201,7 @@ class Tracing(Listener):
         self._provider: object = None
         self._known: Tracer | None = None
         self._runs: dict[str, _Traced] = {}
-        self._called: dict[tuple[str, str, int], dict[int, _Called]] = {}
+        self._called: dict[Key, dict[int, _Called]] = {}
         self._joins: dict[tuple[str, str, int], Sequence[Source]] = {}
 
     # -- the tracer --------------------------------------------------------------------------------
@@ -229,7 +239,8 @@ class Tracing(Listener):
             _within(parent), trace_id, name, SpanKind.SERVER, _about(run_id, name), links
         )
         is_sampled = sampled.decision is Decision.RECORD_AND_SAMPLE
-        flags = TraceFlags(TraceFlags.SAMPLED if is_sampled else TraceFlags.DEFAULT)
+        is_random = parent.trace_flags & _RANDOM if parent else _RANDOM
+        flags = TraceFlags(is_random | (TraceFlags.SAMPLED if is_sampled else TraceFlags.DEFAULT))
         return bounded.put(self._runs, run_id, _Traced(trace_id, parent, links, flags), _KEPT_RUNS)
 
     # -- pieces ------------------------------------------------------------------------------------
@@ -272,6 +283,8 @@ class Tracing(Listener):
                 self._end_scope(tracer, view, claim.scope, "done", time.time())
         else:
             self._end_pieces(tracer, view, claim, result, response, called)
+        if response.state == "skipped":
+            self._end_skipped(tracer, view, claim.scope, PieceId.parse(response.skipped))
         return False
 
     def _piece(self, tracer: Tracer, view: RunView, claim: Claim, at: int, began: int | None = None) -> Span:
@@ -285,6 +298,8 @@ class Tracing(Listener):
             "cicd.pipeline.task.name": program.node_name(scope.body, step),
             "cicd.pipeline.task.run.id": f"{PieceId(scope.id, step, at).name}@{claim.attempt}",
         }
+        if claim.waited is not None:
+            attributes["dagcelery.waited_seconds"] = claim.waited
         if at >= 0:
             attributes["dagcelery.item"] = at
         sources = self._sources(view, claim)
@@ -349,6 +364,12 @@ class Tracing(Listener):
                 name = scopes[name].parent
         for scope in scopes.values():
             self._end_scope(tracer, view, scope, record.state, record.ended)
+
+    def _end_skipped(self, tracer: Tracer, view: RunView, scope: Scope, item: PieceId) -> None:
+        """Emit the spans of scopes around a piece whose failure has skipped an item that it lies in."""
+        while scope.id not in (item.scope, ROOT):
+            self._end_scope(tracer, view, scope, "skipped", time.time())
+            scope = view.scope(scope.parent)
 
     def _end_scope(self, tracer: Tracer, view: RunView, scope: Scope, state: str, ended: float) -> None:
         """Emit the span of an item of a mapped DAG, or of the plan that a piece made."""
@@ -418,8 +439,12 @@ def _about(run_id: str, dag: str) -> dict[str, Any]:
     }
 
 
-def _key(view: RunView, claim: Claim) -> tuple[str, str, int]:
-    return view.run_id, claim.piece, claim.attempt
+Key = tuple[str, str, int, int, int]
+"""An execution of a piece or a range: run, scope, step, first item and attempt."""
+
+
+def _key(view: RunView, claim: Claim) -> Key:
+    return view.run_id, claim.scope.id, claim.step, claim.lo, claim.attempt
 
 
 def _is_range(claim: Claim) -> bool:

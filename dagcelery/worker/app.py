@@ -12,11 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextvars import copy_context
 from dataclasses import replace
+from functools import wraps
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final, ParamSpec, cast
 
-from celery import Celery, _state, signals
+from celery import Celery, signals
 from celery.result import AsyncResult
 from celery.utils.functional import maybe_list
 from celery.utils.imports import import_from_cwd, symbol_by_name
@@ -47,7 +49,7 @@ from dagcelery.worker.addresses import (
 )
 from dagcelery.worker.process import CeleryProcess
 from dagcelery.worker.sender import sending_errors
-from dagcelery.worker.signals import Announcer, keep_tails, lower_own_messages, report_run, show_pieces
+from dagcelery.worker.signals import Announcer, report_run, shape_logs
 
 log = quiet_logger(__name__)
 
@@ -200,6 +202,8 @@ class AppContext:
         if self._engine is None:
             self._check_conf()
             worker_id = os.environ.get(WORKER_ID, f"client-{os.getpid()}")
+            if WORKER_ID in os.environ:  # of a child by now: its own signal comes before a team has set up its handlers
+                shape_logs(is_ours=shapes_log_of(self.app))
             self._engine = Engine(
                 self.store,
                 self.keyring,
@@ -242,6 +246,21 @@ class AppContext:
             self._counts = None
 
 
+P = ParamSpec("P")
+
+
+def _apart(send: Callable[P, None]) -> Callable[P, None]:
+    """Send in a copy of the context: OpenTelemetry's instrumentor makes a span current before a message is sent, and
+    takes it away behind that only where the app is the current one, which ours is in workers alone.
+    """
+
+    @wraps(send)
+    def sending(*args: P.args, **kwargs: P.kwargs) -> None:
+        copy_context().run(send, *args, **kwargs)
+
+    return sending
+
+
 class CelerySender:
     """A `Sender` over Celery."""
 
@@ -249,6 +268,7 @@ class CelerySender:
         self._app_context = app_context
         self._slots: tuple[float, Mapping[str, int]] = (0.0, {})
 
+    @_apart
     def start(self, view: RunView, opened: Sequence[ReadyStep], *, is_new: bool = False) -> None:
         """Send the canvas that these steps become."""
         priority = self._app_context.later_priority if is_new else None
@@ -266,6 +286,7 @@ class CelerySender:
         work: Any = self._app_context.app.tasks[sender.WORK]
         work.apply_async(kwargs={"run": run_id, "queue": queue}, queue=queue, **options).backend = None
 
+    @_apart
     def wake_up(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
         """Send plain messages."""
         with sending_errors(self._app_context.app):
@@ -331,20 +352,9 @@ def create_app_context(app: Celery, settings: Settings) -> AppContext:
     return _contexts[id(app)]
 
 
-def shapes_log_of(app: Celery | None) -> bool:
+def shapes_log_of(app: Celery) -> bool:
     """Return whether the log is dagcelery's to shape: that of a team's app is the team's."""
-    return app is not None and bool(app.main == OUR_APP)
-
-
-@signals.worker_process_init.connect(weak=False)
-def _begin_child(**_: Any) -> None:
-    """Set up the log of a child that is spawned, and not forked. It imports the app, and with it this module, but not
-    the heartbeat of a worker's main process.
-    """
-    lower_own_messages()
-    keep_tails()
-    if shapes_log_of(_state.get_current_app()):
-        show_pieces()
+    return bool(app.main == OUR_APP)
 
 
 @signals.worker_process_shutdown.connect(weak=False)

@@ -48,7 +48,7 @@ class Worker:
         with os.fdopen(output, errors="replace") as lines:
             for line in lines:
                 self.lines.append(line.rstrip())
-                if line.rstrip().endswith(" ready."):
+                if " ready." in line:  # in any format
                     self._is_ready.set()
         self._is_ready.set()
 
