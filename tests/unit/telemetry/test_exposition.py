@@ -6,6 +6,7 @@ import re
 
 import pytest
 from prometheus_client import generate_latest
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from checkout import ROOT
@@ -43,6 +44,16 @@ def test_a_histogram_is_cumulative_and_its_sum_is_in_seconds() -> None:
     bounds = {labels[1]: n for labels, n in ((key[1:], n) for key, n in found.items() if key[0] == f"{name}_bucket")}
     assert len(bounds) == len(RUN_SECONDS.buckets) + 1
     assert found["dagcelery_runs_total", 'a "quoted"\n\\ name', "done"] == 1
+
+
+def test_the_newer_format_that_prometheus_asks_for_tells_the_same() -> None:
+    store = counted("shop")
+    text, kind = Exposition(lambda: store, 20.0).text("application/openmetrics-text;version=1.0.0")
+    assert kind.startswith("application/openmetrics-text")
+    families = openmetrics.text_string_to_metric_families(text.decode())
+    newer = {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
+    differing = {key for key, value in shown(store).items() if newer.get(key) != value}
+    assert differing == {("dagcelery_scrape_duration_seconds",)}
 
 
 def test_names_have_base_units_and_the_only_labels_are_dag_node_queue_and_state() -> None:

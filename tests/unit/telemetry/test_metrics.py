@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import pytest
+from celery import signals
 
 from dagcelery import Retry, dag, errors, task
 from dagcelery.engine.hooks import Listener
@@ -131,3 +133,10 @@ def test_a_forked_child_leaves_what_its_parent_has_counted_to_that(
         counted.counters.flush()
     assert not counted.store.fleet.counted()
     assert counted.samples("pieces")
+
+
+def test_a_child_of_a_pool_that_ends_sends_what_it_has_counted(counted: Counted) -> None:
+    import_module("dagcelery.worker.app")
+    counted.world.run(mapped, n=2)
+    signals.worker_process_shutdown.send(sender=None)
+    assert counted.store.fleet.counted()
