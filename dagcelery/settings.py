@@ -270,6 +270,12 @@ class Settings:
         "`off`, `link` or `child`: whether runs are [traced](docs/howto/tracing.md) with OpenTelemetry "
         "(`dagcelery[otel]`), and whether a run's trace links to its submitter's or is part of it",
     )
+    metrics: Literal["off", "on"] = _setting(
+        "off",
+        _one_of("off", "on"),
+        "`off` or `on`: whether pieces and runs are counted for [Prometheus](docs/howto/metrics.md); what is ready, "
+        "and which workers there are, it is told in any case",
+    )
     log_link: str = _setting("", _page_url, "a page of logs, likewise")
     web_token: str = _setting(
         "", _token, "what a browser shows `dagcelery ui` to see the page; empty: one that serves once", is_secret=True

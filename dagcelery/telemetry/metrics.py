@@ -1,5 +1,7 @@
 """What is counted of runs and pieces, for Prometheus: in each process as it happens, and in the store once a second.
 
+It is counted where somebody wants it: of a small node it takes a hundredth.
+
 The store has the counters, since the processes of a pool come and go: they only rise, whatever dies or starts again. A
 process adds up what it counts, and a timer of it sends that within a second, so that no piece pays a call to the
 store. One that is killed loses what it has not sent. The road not taken is to count in the scripts that commit: each
@@ -103,30 +105,36 @@ def sample_of(field: str) -> Sample:
 class Values:
     """Values of a histogram: a number for each bucket, and the sum."""
 
+    __slots__ = ("_family", "_numbers", "_total")
+
     def __init__(self, family: Family) -> None:
         self._family = family
-        self._numbers = [0] * (len(family.buckets) + 1)
+        self._numbers: dict[int, int] = {}
         self._total = 0.0
 
     def add(self, value: float, number: int) -> None:
         """Count a value that came so many times."""
-        self._numbers[bisect_left(self._family.buckets, value)] += number
+        at = bisect_left(self._family.buckets, value)
+        self._numbers[at] = self._numbers.get(at, 0) + number
         self._total += value * number
 
     def samples(self, labels: tuple[str, ...]) -> Iterator[tuple[Sample, int]]:
         """Return what was counted."""
-        for bound, number in zip((*self._family.buckets, math.inf), self._numbers, strict=True):
-            if number:
-                yield (self._family.name, labels, str(bound)), number
+        bounds = (*self._family.buckets, math.inf)
+        for at, number in self._numbers.items():
+            yield (self._family.name, labels, str(bounds[at])), number
         yield (self._family.name, labels, SUM), round(self._total * MICROS)
 
 
 class Tally:
     """What was counted of a node and not sent yet: a piece costs some additions, and no names are put together."""
 
+    __slots__ = ("_done", "_named", "_others", "_seconds")
+
     def __init__(self, named: tuple[str, str]) -> None:
         self._named = named
-        self._done, self._others, self._seconds = 0, Counter[str](), Values(PIECE_SECONDS)
+        self._done, self._seconds = 0, Values(PIECE_SECONDS)
+        self._others: dict[str, int] = {}
 
     def note(self, claim: Claim, result: TaskResult, state: str) -> int:
         """Count the pieces of a claim, of which the store made `state`; return how many they were."""
@@ -135,7 +143,8 @@ class Tally:
         number = done + failed
         self._done += done
         if failed:
-            self._others["failed" if state == "committed" else state] += 1
+            how = "failed" if state == "committed" else state
+            self._others[how] = self._others.get(how, 0) + 1
         if number and not claim.poisoned:
             self._seconds.add(result.seconds / number, number)
         return number
@@ -278,32 +287,17 @@ def flush_all() -> None:
 
 
 class Counting(Listener):
-    """Counts what the listener hears that it passes on."""
+    """Counts pieces and runs."""
 
-    def __init__(self, counters: Counters, listener: Listener) -> None:
+    def __init__(self, counters: Counters) -> None:
         self._counters = counters
-        self._listener = listener
-
-    def hears_calls(self, view: RunView, claim: Claim) -> bool:
-        """Ask the other."""
-        return self._listener.hears_calls(view, claim)
-
-    def before(self, view: RunView, claim: Claim, index: int) -> None:
-        """Pass it on."""
-        self._listener.before(view, claim, index)
-
-    def after(self, view: RunView, claim: Claim, index: int, error: BaseException | None) -> None:
-        """Pass it on."""
-        self._listener.after(view, claim, index, error)
 
     def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
         """Count the pieces of a claim."""
-        is_kept = self._listener.ended(view, claim, result, response)
         if claim.step >= 0 and response.state != "stale" and view.program.knows(claim.scope.body):
             self._counters.count_pieces(view.program, claim, result, response.state)
-        return is_kept
+        return False
 
     def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
         """Count a run."""
-        self._listener.run_ended(run_id, dag, state, seconds)
         self._counters.count_run(dag, state, seconds)

@@ -193,7 +193,8 @@ class AppContext:
 
     def _tell_end(self, run_id: str, dag: str, state: str, seconds: float) -> None:
         report_run(run_id, dag, state, seconds)
-        self._counters.count_run(dag, state, seconds)
+        if self.settings.metrics == "on":
+            self._counters.count_run(dag, state, seconds)
 
     @property
     def engine(self) -> Engine:
@@ -211,18 +212,20 @@ class AppContext:
                 self.sender,
                 process=CeleryProcess(),
                 worker_id=worker_id,
-                listener=Counting(self._counters, self._listener()),
+                listener=self._listener(),
                 imports=self.imports,
             )
         return self._engine
 
     def _listener(self) -> Listener:
-        announcer = Announcer(self.app)
-        if self.settings.trace == "off":
-            return announcer
-        from dagcelery.telemetry.tracing import Tracing  # raises NotConfigured if OpenTelemetry is not installed
+        listeners: list[Listener] = [Announcer(self.app)]
+        if self.settings.metrics == "on":
+            listeners.insert(0, Counting(self._counters))
+        if self.settings.trace != "off":
+            from dagcelery.telemetry.tracing import Tracing  # raises NotConfigured if OpenTelemetry is not installed
 
-        return Listeners(Tracing(self.store.reader.record), announcer)
+            listeners.insert(0, Tracing(self.store.reader.record))
+        return Listeners(*listeners) if len(listeners) > 1 else listeners[0]
 
     def _check_conf(self) -> None:
         """Refuse settings that were made too late, and would be ignored silently."""

@@ -10,7 +10,6 @@ import pytest
 from celery import signals
 
 from dagcelery import Retry, dag, errors, task
-from dagcelery.engine.hooks import Listener
 from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
 from dagcelery.telemetry import metrics
@@ -62,7 +61,7 @@ class Counted:
     def __init__(self, store: Store | None = None) -> None:
         self.store = store or store_in_process()
         self.counters = Counters(self.store.fleet)
-        self.world = World(self.store, listener=Counting(self.counters, Listener()))
+        self.world = World(self.store, listener=Counting(self.counters))
 
     def samples(self, name: str) -> Mapping[tuple[str, ...], int]:
         """Numbers by labels, and by part of a histogram."""

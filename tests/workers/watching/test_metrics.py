@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,23 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from dagcelery import Retry, RunState, dag, errors, task
 from dagcelery.client import default_client
+from dagcelery.local import cluster
 from dagcelery.telemetry.exposition import registry_of
 
 from .conftest import SECONDS
 from .vocabulary import breaks, squares, stranded
 
 Samples = dict[tuple[str, ...], float]
+
+
+@pytest.fixture(autouse=True)
+def on_workers() -> Iterator[None]:
+    """Two worker processes that count, and the default client, which does so, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGCELERY_METRICS", "on")
+        environment = {"DAGCELERY_HEARTBEAT_SECONDS": "0.2", "DAGCELERY_DEAD_SECONDS": "1"}
+        with cluster(workers=2, environment=environment):
+            yield
 
 
 @task(retry=Retry(max_attempts=2, wait=0))
