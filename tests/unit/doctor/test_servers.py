@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from typing import Any
 
 import pytest
 import redis
@@ -188,6 +189,25 @@ def test_a_prefix_that_the_broker_on_a_redis_lacks_is_a_warning(context: Make) -
     )
     own = context(dagcelery_key_prefix="shop:", broker_transport_options={"global_keyprefix": "shop:"})
     assert found(own, checks.check_key_prefix) == found(context(), checks.check_key_prefix) == []
+
+
+def test_a_node_of_a_cluster_that_is_used_as_one_server_is_serious(context: Make) -> None:
+    class Node:
+        def info(self) -> dict[str, str]:
+            return {"cluster_enabled": "1"}
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    nodes: dict[str, Any] = {"the store": Node(), "the broker": Node()}
+    broken = context()
+    broken.servers = nodes
+    (_, store), (_, broker) = found(broken, checks.check_cluster)
+    assert store.startswith("the store is a node of a cluster, and is used as one server; write redis+cluster://")
+    assert broker.endswith("Celery cannot use a cluster")
+    known = context(dagcelery_store_url="redis+cluster://127.0.0.1:6379", store="redis+cluster://127.0.0.1:6379")
+    known.servers = {"the store (127.0.0.1:6379)": nodes["the store"]}
+    assert found(known, checks.check_cluster) == []
 
 
 def test_every_check_bears_a_server_that_is_busy_with_a_script_of_others(context: Make, server: Server) -> None:
