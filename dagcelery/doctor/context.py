@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -54,6 +55,10 @@ class Finding:
 
 QUESTIONS: Final = ("active_queues", "stats", COMMAND)
 """Commands of Celery's remote control."""
+
+
+_ALARM_SECONDS: Final = 0.5
+"""How long a RabbitMQ may take to say that it has an alarm."""
 
 
 @dataclass
@@ -154,6 +159,19 @@ class CheckContext:
         except (BrokerUnavailable, NotSent) as error:
             return error
         return None
+
+    def is_blocked(self) -> bool:
+        """Whether the broker, a RabbitMQ, takes no messages now: it says so to whom sends one, which nobody gets."""
+        blocked: list[object] = []
+        connection: Any = self.app.connection_for_write()
+        try:
+            connection.connection.on_blocked = blocked.append
+            connection.Producer().publish("", routing_key=f"dagcelery.nobody.{uuid.uuid4().hex}")
+            with suppress(TimeoutError):
+                connection.drain_events(timeout=_ALARM_SECONDS)
+        finally:
+            connection.collect()  # a broker that reads nothing would not answer to a goodbye
+        return bool(blocked)
 
     def close(self) -> None:
         """Close the connections to servers."""

@@ -26,8 +26,9 @@ from dagcelery.store.keys import Keys, stage_value_key
 from dagcelery.store.lua import sha1_of, source
 from dagcelery.store.protocol import AsyncListen, Call, Listen, Store
 from dagcelery.store.records import TERMINAL
-from dagcelery.store.redis_clients import PASSING, REFUSALS, Address, async_client_of, client_of, is_cluster, our_errors
+from dagcelery.store.redis_clients import PASSING, Address, async_client_of, client_of, is_cluster
 from dagcelery.store.redis_clients import retry as retry
+from dagcelery.store.redis_errors import our_errors
 from dagcelery.store.run_adapters import assemble
 from dagcelery.store.wire import portions
 from dagcelery.text import masked
@@ -45,13 +46,6 @@ def store_on_redis(url: str, prefix: str = "", **options: Any) -> Store:
     """Return the store on the server at `url`, whose keys begin with `prefix`; `options` are those of its client."""
     server = RedisServer(url, Keys(prefix), **options)
     return assemble(server, ServerCache(server))
-
-
-def _ping(client: Any) -> None:
-    try:
-        client.ping()
-    except redis.exceptions.ResponseError as error:  # a server that answers, but has no such database
-        raise StoreUnavailable(str(error), client.shown_url) from error
 
 
 class RedisServer:
@@ -86,7 +80,10 @@ class RedisServer:
             return self._scripts.command(name, *arguments)
 
     def ping(self) -> None:
-        _ping(self.client)
+        denied = [name.decode() for name in self.run("probe", self.keys.probe, {})]
+        if denied:
+            remedy = f"give it the right to: ACL SETUSER ... {' '.join(f'+{name}' for name in denied)}"
+            raise StoreRefused(f"this user may not send {', '.join(denied)}", self.shown_url, remedy)
 
     def close(self) -> None:
         self._scripts.close()
@@ -173,15 +170,13 @@ class Scripts:
     def run_together(self, calls: Sequence[Call]) -> list[Any]:
         """Run verbs one after the other, in one pipeline.
 
-        A server that forgot its scripts is given all of them, in their order, before the calls are repeated: so it does
-        none of them while it lacks one that comes before.
+        A server that forgot its scripts is given all of them with the calls, which are repeated, in their order. It
+        could be given them with SCRIPT LOAD, but not every user may send that.
         """
-        commands = [("EVALSHA", sha1_of(verb), 1, at, _encode(request), *rest) for verb, at, request, *rest in calls]
-        answers = self._send(commands)
+        asked = [(verb, (1, at, _encode(request), *rest)) for verb, at, request, *rest in calls]
+        answers = self._send([("EVALSHA", sha1_of(verb), *arguments) for verb, arguments in asked])
         if any(isinstance(answer, redis.exceptions.NoScriptError) for answer in answers):
-            for verb in dict.fromkeys(verb for verb, *_ in calls):
-                self.command("SCRIPT", "LOAD", source(verb))
-            answers = self._send(commands)
+            answers = self._send([("EVAL", source(verb), *arguments) for verb, arguments in asked])
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
@@ -214,13 +209,8 @@ class Scripts:
                 return error
 
         def call() -> list[Any]:
-            try:
-                connection.connect()  # where the master is now; a connection that sends would go where it has been
-                connection.send_packed_command(packed, check_health=False)
-            except REFUSALS:
-                raise
-            except redis.exceptions.ResponseError as error:  # at connecting: a server that has no such database
-                raise redis.exceptions.ConnectionError(str(error)) from error
+            connection.connect()  # where the master is now; a connection that sends would go where it has been
+            connection.send_packed_command(packed, check_health=False)
             return [answer() for _ in commands]
 
         try:
@@ -322,7 +312,7 @@ class Inspection:
 
     def ping(self) -> None:
         """Raise StoreUnavailable unless the server answers, and lets this user in."""
-        _ping(self._client)
+        self._client.ping()
 
     def close(self) -> None:
         """Close its connections."""
@@ -362,11 +352,9 @@ class Inspection:
             try:
                 words = ("ACL", "DRYRUN", user, *command.split("|"), *["0"] * count)
                 return str(self._client.execute_command(*words))
-            except redis.exceptions.ResponseError as error:
-                if "number of arg" not in str(error):
+            except StoreRefused as error:
+                if "number of arg" not in error.reason:
                     return None
-            except StoreRefused:
-                return None
         return ""
 
     def lasting(self, pattern: str, most: int) -> list[str] | None:
@@ -379,14 +367,14 @@ class Inspection:
                     for name in portion:
                         pipe.pttl(name)
                     lasting += [name for name, ttl in zip(portion, pipe.execute(), strict=True) if ttl == -1]
-        except (StoreRefused, redis.exceptions.ResponseError):
+        except StoreRefused:
             return None
         return lasting
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         try:
             return getattr(self._client, method)(*arguments)
-        except (StoreRefused, redis.exceptions.ResponseError):
+        except StoreRefused:
             return None
 
 

@@ -7,9 +7,9 @@ with `sentinel_` is for the connections to the Sentinels themselves.
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -20,15 +20,10 @@ import redis.asyncio
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from dagcelery.errors import InvalidSetting, StoreFull, StoreRefused, StoreUnavailable
+from dagcelery.errors import InvalidSetting
+from dagcelery.store.redis_errors import our_errors
 from dagcelery.text import masked
 
-REFUSALS: Final = (
-    redis.exceptions.AuthenticationError,
-    redis.exceptions.NoPermissionError,
-    redis.exceptions.ReadOnlyError,
-)
-"""A server answers, and does not do it. Nothing was written: a script is refused before its first write."""
 PASSING: Final = (
     redis.exceptions.ConnectionError,
     redis.exceptions.TimeoutError,
@@ -38,32 +33,9 @@ PASSING: Final = (
     redis.exceptions.SlotNotCoveredError,
 )
 """What passes in a cluster: another node becomes the one to ask. MOVED is a kind of ASK, CLUSTERDOWN a ClusterError."""
-_NO_NODE: Final = "Redis Cluster cannot be connected"
 _SENTINEL_SECONDS: Final = 1.0
 """How long one Sentinel may take to answer: there are others."""
 _SENTINEL_PORT: Final = 26379
-
-
-@contextmanager
-def our_errors(shown_url: str) -> Iterator[None]:
-    """Raise StoreFull, StoreRefused and StoreUnavailable where redis-py raises what they stand for."""
-    try:
-        yield
-    except redis.exceptions.OutOfMemoryError as error:
-        raise StoreFull(str(error), shown_url) from error
-    except REFUSALS as error:
-        raise StoreRefused(str(error), shown_url) from error
-    except PASSING as error:
-        raise StoreUnavailable(str(error), shown_url) from error
-    except redis.exceptions.RedisClusterException as error:
-        if not _is_outage(error):
-            raise
-        raise StoreUnavailable(str(error), shown_url) from error
-
-
-def _is_outage(error: BaseException) -> bool:
-    """Return whether no node answers, or nobody serves some slots: redis-py has one class for that and misuse."""
-    return str(error).startswith(_NO_NODE) or "slots are not covered" in str(error)
 
 
 def retry() -> Retry:
@@ -119,6 +91,7 @@ def client_of(url: str, **options: Any) -> Any:
     Raises InvalidSetting where the URL says what redis-py cannot read.
     """
     try:
+        url = _with_bytes(url)
         address = Address.parse(url)
         client: Any
         if address.kind == "cluster":
@@ -136,8 +109,14 @@ def client_of(url: str, **options: Any) -> Any:
     return client
 
 
+def _with_bytes(url: str) -> str:
+    """Leave out of a URL what would make texts of answers: what reads them decides that, and options in a URL win."""
+    return re.sub(r"(?<=[?&])(decode_responses|encoding|encoding_errors)=[^&]*&?", "", url).rstrip("?&")
+
+
 def async_client_of(url: str, **options: Any) -> Any:
     """Return a client for an event loop, without our errors."""
+    url = _with_bytes(url)
     address = Address.parse(url)
     if address.kind == "sentinel":
         return _master_of(address, redis.asyncio.sentinel, redis.asyncio.Redis, options)

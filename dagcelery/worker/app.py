@@ -416,15 +416,15 @@ _DEFAULTS: dict[str, Any] = {
 class OwnApp(Celery):
     """dagcelery's own Celery app: our defaults, then a celeryconfig that ``--config`` names, then DAGCELERY_*."""
 
-    sentinels: Mapping[str, dict[str, Any]] = MappingProxyType({})
-    """What Celery is told beside the addresses of Sentinels, by the names of its settings."""
+    beside: Mapping[str, dict[str, Any]] = MappingProxyType({})
+    """What Celery is told beside addresses, by the names of its settings: about Sentinels, and how keys begin."""
 
     def on_configure(self) -> None:  # type: ignore[override]  # Celery documents it as a hook
         """Take the celeryconfig late: ``celery -A dagcelery --config module`` names it after the app was found."""
         module = os.environ.get("CELERY_CONFIG_MODULE")
         config = vars(import_from_cwd(module)) if module else {}
         chosen = {name: value for name, value in config.items() if name.islower() and not name.startswith("_")}
-        for name, options in self.sentinels.items():
+        for name, options in self.beside.items():
             if not options:
                 continue
             chosen[name] = options | dict(chosen.get(name) or {})
@@ -443,10 +443,11 @@ def make_app(settings: Settings) -> Celery:
     changes = {"task_default_queue": settings.queue} if settings.queue else None
     addresses: dict[str, Any] = {"broker": for_celery(broker) or None, "backend": for_celery(backend) or None}
     app = OwnApp("dagcelery", set_as_current=False, changes=changes, **addresses)
-    app.sentinels = {
-        "broker_transport_options": transport_options(broker),
+    prefix = {"global_keyprefix": settings.key_prefix} if settings.key_prefix else {}
+    app.beside = {
+        "broker_transport_options": transport_options(broker) | (prefix if is_redis(broker) else {}),
         "broker_use_ssl": tls_options(broker),
-        "result_backend_transport_options": transport_options(backend),
+        "result_backend_transport_options": transport_options(backend) | (prefix if is_redis(backend) else {}),
         "redis_backend_use_ssl": tls_options(backend),
     }
     logging.getLogger("dagcelery").setLevel(settings.log_level)

@@ -30,7 +30,8 @@ from kombu.asynchronous import set_event_loop
 from dagcelery.engine.attempts import HARD_SIGNAL
 from dagcelery.engine.interrupts import quiet_logger
 from dagcelery.engine.worker_loop import Engine
-from dagcelery.errors import NotConfigured, SpillUnavailable, StoreUnavailable
+from dagcelery.errors import NotConfigured, SpillUnavailable, StoreRefused, StoreUnavailable
+from dagcelery.store.protocol import Store
 from dagcelery.store.records import TERMINAL, Lost, Swept
 from dagcelery.worker.app import (
     COMMAND,
@@ -209,7 +210,7 @@ class Prepared(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
-        _ = app_context_of(worker.app).engine
+        _refuse_store(app_context_of(worker.app).engine.store)
         pool = worker.pool_cls if isinstance(worker.pool_cls, str) else worker.pool_cls.__module__
         if not pool.startswith(self.POOLS):
             raise NotConfigured(
@@ -247,6 +248,16 @@ class Prepared(bootsteps.StartStopStep):
         """
         if not state.reserved_requests:
             set_event_loop(None)
+
+
+def _refuse_store(store: Store) -> None:
+    """Do not start on a store that somebody must see to; one that is out of reach is waited for."""
+    try:
+        store.ping()
+    except StoreRefused:
+        raise
+    except StoreUnavailable as error:
+        log.warning("%s", error, extra={"action": "store_unavailable"})
 
 
 def _new_id(hostname: str) -> str:

@@ -53,7 +53,7 @@ def test_no_broker_at_all_is_serious(server: Server) -> None:
     [
         ("0?socket_timeout=soon", "an option that cannot be: Invalid value for 'socket_timeout'"),
         ("0?sockt_timeout=5", "an option that cannot be: .*'sockt_timeout'; leave the options behind its"),
-        ("99", "/99 does not answer: DB index is out of range"),
+        ("99", "/99 refuses a command: DB index is out of range; name a database that it has"),
     ],
 )
 def test_an_address_that_reaches_no_store_is_serious_and_found_once(
