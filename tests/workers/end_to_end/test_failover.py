@@ -83,7 +83,7 @@ def test_a_run_goes_on_at_the_new_master(tmp_path: Path, capsys: pytest.CaptureF
         assert charged(servers, run) == []
         assert list(run.errors()) == []
         watching.join(SECONDS)
-        assert seen[-1].kind == "done"
+        assert seen[-1].kind == "ended"
         assert asyncio.run(run.aresult(SECONDS)) == list(range(ITEMS))
         assert local.client.runs()[0].run == run
 
