@@ -196,7 +196,13 @@ class Settings:
     """
 
     broker_url: str = _setting("", _broker_url, "where Celery sends messages", is_secret=True)
-    store_url: str = _setting("", _redis_url, "the Redis or Valkey that remembers runs", is_secret=True)
+    store_url: str = _setting(
+        "",
+        _redis_url,
+        "the Redis or Valkey that remembers runs, also "
+        "[behind Sentinels, or a cluster](docs/howto/sentinel_and_cluster.md)",
+        is_secret=True,
+    )
     key_prefix: str = _setting(
         "",
         _key_prefix,

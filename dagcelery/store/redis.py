@@ -13,7 +13,7 @@ from copy import copy
 from functools import partial
 from itertools import islice
 from json import JSONEncoder
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import redis
 import redis.asyncio
@@ -26,12 +26,14 @@ from dagcelery.store.keys import Keys, stage_value_key
 from dagcelery.store.lua import sha1_of, source
 from dagcelery.store.protocol import AsyncListen, Call, Listen, Store
 from dagcelery.store.records import TERMINAL
-from dagcelery.store.redis_clients import PASSING, Address, async_client_of, client_of, is_cluster
+from dagcelery.store.redis_clients import PASSING, Address, Patience, async_client_of, client_of, is_cluster
 from dagcelery.store.redis_clients import retry as retry
 from dagcelery.store.redis_errors import our_errors
 from dagcelery.store.run_adapters import assemble
 from dagcelery.store.wire import portions
 from dagcelery.text import masked
+
+T = TypeVar("T")
 
 _BLOCK_SECONDS = 5.0
 TTL_SECONDS: Final = 7 * 86400
@@ -62,22 +64,24 @@ class RedisServer:
         if url.startswith("unix"):
             del timeouts["socket_connect_timeout"], timeouts["socket_keepalive"]
         self._options = {"retry": retry()} | timeouts | options
-        self.client: Any = client_of(url, **self._options)
+        self._patience = Patience(url)
+        self.client: Any = client_of(url, self._patience, **self._options)
         self._scripts = ClusterScripts(self.client) if is_cluster(self.client) else Scripts(self.client)
         # A blocking read lasts longer than the socket timeout that suits all other calls.
-        self._waiting: Any = client_of(url, **self._blocking_options())
+        self._waiting: Any = client_of(url, self._patience, **self._blocking_options())
 
     def run(self, verb: str, key: str, request: Mapping[str, Any], *payloads: bytes) -> Any:
-        with our_errors(self.shown_url):
-            return self._scripts.run(verb, key, request, *payloads)
+        return self._patience.through(partial(self._once, self._scripts.run, verb, key, request, *payloads))
 
     def run_together(self, calls: Sequence[Call]) -> list[Any]:
-        with our_errors(self.shown_url):
-            return self._scripts.run_together(calls)
+        return self._patience.through(partial(self._once, self._scripts.run_together, calls))
 
     def command(self, name: str, *arguments: Any) -> Any:
+        return self._patience.through(partial(self._once, self._scripts.command, name, *arguments))
+
+    def _once(self, call: Callable[..., T], *arguments: Any) -> T:
         with our_errors(self.shown_url):
-            return self._scripts.command(name, *arguments)
+            return call(*arguments)
 
     def ping(self) -> None:
         denied = [name.decode() for name in self.run("probe", self.keys.probe, {})]
@@ -111,14 +115,18 @@ class RedisServer:
 
             async def listen(timeout_seconds: float, after: str | None = None) -> str:
                 asking, answer = _wait(self.keys.run(run_id), timeout_seconds, after), None
-                with our_errors(self.shown_url):
-                    try:
-                        while True:
-                            answer = await asking.send(answer)(client)
-                    except StopIteration as over:
-                        return str(over.value)
+                try:
+                    while True:
+                        request = asking.send(answer)
+                        answer = await self._patience.athrough(partial(self._aonce, request, client))
+                except StopIteration as over:
+                    return str(over.value)
 
             yield listen
+
+    async def _aonce(self, request: Callable[[Any], Any], client: Any) -> Any:
+        with our_errors(self.shown_url):
+            return await request(client)
 
     def _blocking_options(self) -> dict[str, Any]:
         return self._options | {"socket_timeout": 2 * _BLOCK_SECONDS}
@@ -306,7 +314,9 @@ class Inspection:
 
     def __init__(self, url: str) -> None:
         self.shown_url = masked(url)
-        timeouts = {"socket_timeout": 5.0} | ({} if url.startswith("unix") else {"socket_connect_timeout": 3.0})
+        timeouts: dict[str, Any] = {"socket_timeout": 5.0} | (
+            {} if url.startswith("unix") else {"socket_connect_timeout": 3.0}
+        )
         self._client: Any = client_of(url, decode_responses=True, **timeouts)
         self.place = Address.parse(url).place
 

@@ -7,12 +7,14 @@ with `sentinel_` is for the connections to the Sentinels themselves.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlencode
 
 import redis
@@ -20,9 +22,11 @@ import redis.asyncio
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from dagcelery.errors import InvalidSetting
+from dagcelery.errors import InvalidSetting, StoreRefused, StoreUnavailable
 from dagcelery.store.redis_errors import our_errors
 from dagcelery.text import masked
+
+T = TypeVar("T")
 
 PASSING: Final = (
     redis.exceptions.ConnectionError,
@@ -36,11 +40,53 @@ PASSING: Final = (
 _SENTINEL_SECONDS: Final = 1.0
 """How long one Sentinel may take to answer: there are others."""
 _SENTINEL_PORT: Final = 26379
+_TAKE_OVER_SECONDS: Final = 40.0
+_LOOK_SECONDS: Final = 0.1
 
 
 def retry() -> Retry:
     """How often a call is repeated by itself; a client made from a URL repeats nothing."""
     return Retry(ExponentialBackoff(cap=0.5, base=0.02), 3)
+
+
+class Patience:
+    """How long calls wait until one server has taken over from another, as long as that takes with the usual settings:
+    a Sentinel calls a master dead after 30 s, nodes of a cluster after 15 s. A server that is alone is not waited for,
+    and neither is one that has never answered: its address may be wrong.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._seconds = _TAKE_OVER_SECONDS if Address.parse(url).kind else 0.0
+        self._has_answered = False
+
+    def through(self, call: Callable[[], T]) -> T:
+        """Make a call, again and again while nobody answers. Each may be repeated, as after a reply that was lost."""
+        until = self._until()
+        while True:
+            try:
+                return self._answered(call())
+            except StoreUnavailable as error:
+                if isinstance(error, StoreRefused) or time.monotonic() >= until:
+                    raise
+            time.sleep(_LOOK_SECONDS)
+
+    async def athrough(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Do the same on an event loop."""
+        until = self._until()
+        while True:
+            try:
+                return self._answered(await call())
+            except StoreUnavailable as error:
+                if isinstance(error, StoreRefused) or time.monotonic() >= until:
+                    raise
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _until(self) -> float:
+        return time.monotonic() + self._seconds if self._has_answered else 0.0
+
+    def _answered(self, answer: T) -> T:
+        self._has_answered = True
+        return answer
 
 
 # -- addresses ----------------------------------------------------------------------------------------
@@ -85,8 +131,8 @@ def _parse(url: str) -> dict[str, Any]:
     return dict(parse(url))
 
 
-def client_of(url: str, **options: Any) -> Any:
-    """Return a client, which connects when it is used.
+def client_of(url: str, patience: Patience | None = None, **options: Any) -> Any:
+    """Return a client, which connects when it is used, and may be patient with servers that stand in for each other.
 
     Raises InvalidSetting where the URL says what redis-py cannot read.
     """
@@ -95,7 +141,7 @@ def client_of(url: str, **options: Any) -> Any:
         address = Address.parse(url)
         client: Any
         if address.kind == "cluster":
-            return _LateCluster(partial(_cluster_of, address, masked(url), options), masked(url))
+            return _LateCluster(partial(_cluster_of, address, masked(url), patience, options), masked(url))
         if address.kind == "sentinel":
             client = _master_of(address, redis.sentinel, _Client, options)
         else:
@@ -105,7 +151,7 @@ def client_of(url: str, **options: Any) -> Any:
     except (TypeError, ValueError) as error:
         remedy = "leave the options behind its ? out, or write them as redis-py has them, such as ?socket_timeout=5"
         raise InvalidSetting("store_url", f"has an option that cannot be: {error}", remedy) from error
-    client.shown_url = masked(url)
+    client.shown_url, client.patience = masked(url), patience if address.kind else None
     return client
 
 
@@ -133,23 +179,39 @@ class _Client(redis.Redis):
     """A client of redis-py that raises our errors: all commands pass through `execute_command` or a pipeline."""
 
     shown_url = ""
+    patience: Patience | None = None
 
     def execute_command(self, *arguments: Any, **options: Any) -> Any:
+        if self.patience is not None:
+            return self.patience.through(lambda: self._once(*arguments, **options))
+        return self._once(*arguments, **options)
+
+    def _once(self, *arguments: Any, **options: Any) -> Any:
         with our_errors(self.shown_url):
             return super().execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
         pipeline = _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
-        pipeline.shown_url = self.shown_url
+        pipeline.shown_url, pipeline.patience = self.shown_url, self.patience
         return pipeline
 
 
 class _Pipeline(redis.client.Pipeline):
     shown_url = ""
+    patience: Patience | None = None
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
-        with our_errors(self.shown_url):
-            return super().execute(raise_on_error)
+        asked = list(self.command_stack)
+
+        def once() -> list[Any]:
+            self.command_stack = list(asked)  # it is empty after each try
+            with our_errors(self.shown_url):
+                return self._execute(raise_on_error)
+
+        return self.patience.through(once) if self.patience is not None else once()
+
+    def _execute(self, raise_on_error: bool) -> list[Any]:
+        return super().execute(raise_on_error)
 
 
 # -- the master that Sentinels name ---------------------------------------------------------------------
@@ -197,28 +259,24 @@ def is_cluster(client: Any) -> bool:
     return isinstance(client, _LateCluster)
 
 
-def _cluster_of(address: Address, shown_url: str, options: Mapping[str, Any]) -> Any:
+def _cluster_of(address: Address, shown_url: str, patience: Patience | None, options: Mapping[str, Any]) -> Any:
     from redis.cluster import ClusterNode, RedisCluster  # late: few stores are clusters
 
     class Cluster(RedisCluster):
         """Raises our errors; its pipelines are those that the adapters need."""
 
         def execute_command(self, *arguments: Any, **options: Any) -> Any:
+            if patience is not None:
+                return patience.through(lambda: self._once(*arguments, **options))
+            return self._once(*arguments, **options)
+
+        def _once(self, *arguments: Any, **options: Any) -> Any:
             with our_errors(shown_url):
                 return super().execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
 
         def pipeline(self, transaction: Any = True, shard_hint: Any = None) -> Any:
-            """A transaction is about keys of one slot; other pipelines are parted by node, in no order between them."""
-            if transaction:
-                return _OneSlot(self, shown_url)
-            pipeline: Any = super().pipeline()  # type: ignore[no-untyped-call]
-            execute = pipeline.execute
-
-            def executed(raise_on_error: bool = True) -> Any:
-                with our_errors(shown_url):
-                    return execute(raise_on_error)
-
-            pipeline.execute = executed
+            pipeline = _ClusterPipeline(self, transaction=bool(transaction))
+            pipeline.shown_url, pipeline.patience = shown_url, patience
             return pipeline
 
         def time(self, **_: Any) -> Any:
@@ -241,33 +299,47 @@ def _fullness(told: Mapping[str, Any]) -> float:
     return int(told.get("used_memory", 0)) / most if most else 0.0
 
 
-class _OneSlot(redis.client.Pipeline):
-    """Commands on keys of one slot, at the node that has it. redis-py's own transactions in a cluster leave answers as
-    the server spells them.
+class _ClusterPipeline(_Pipeline):
+    """Commands on one key each, parted by the nodes that have the keys: in order at each node, in none between them. A
+    transaction is about keys of one slot. redis-py's own pipelines in a cluster leave some answers as they are sent.
     """
 
-    def __init__(self, cluster: Any, shown_url: str) -> None:
-        super().__init__(None, {}, True, None)  # type: ignore[arg-type]
+    def __init__(self, cluster: Any, *, transaction: bool) -> None:
+        super().__init__(None, {}, transaction, None)  # type: ignore[arg-type]
         self._cluster = cluster
-        self._shown_url = shown_url
 
-    def execute(self, raise_on_error: bool = True) -> list[Any]:
+    def _execute(self, raise_on_error: bool) -> list[Any]:
         asked = list(self.command_stack)
-        at = next(arguments[1] for arguments, _ in asked if len(arguments) > 1)
 
         def execute() -> list[Any]:
-            node = self._cluster.get_redis_connection(self._cluster.get_node_from_key(at))
-            self.connection_pool, self.response_callbacks = node.connection_pool, node.response_callbacks
-            self.command_stack = list(asked)
-            return super(_OneSlot, self).execute(raise_on_error)
+            answers: list[Any] = [None] * len(asked)
+            for node, positions in self._parted(asked).items():
+                client = self._cluster.get_redis_connection(node)
+                self.connection_pool, self.response_callbacks = client.connection_pool, client.response_callbacks
+                self.command_stack = [asked[position] for position in positions]
+                for position, answer in zip(positions, self._at_node(raise_on_error), strict=True):
+                    answers[position] = answer
+            return answers
 
         def look_again(error: Exception) -> None:
             self._cluster.nodes_manager.initialize()
 
         repeated = retry()
         repeated.update_supported_errors(PASSING)
-        with our_errors(self._shown_url):
-            return list(repeated.call_with_retry(execute, look_again))
+        return list(repeated.call_with_retry(execute, look_again))
+
+    def _at_node(self, raise_on_error: bool) -> list[Any]:
+        return super()._execute(raise_on_error)
+
+    def _parted(self, asked: Sequence[Any]) -> Mapping[Any, list[int]]:
+        """Positions by node; a command without a key, such as TIME, goes where the next key is."""
+        parts, waiting = dict[Any, list[int]](), list[int]()
+        for position, (arguments, _) in enumerate(asked):
+            waiting.append(position)
+            if len(arguments) > 1:
+                parts.setdefault(self._cluster.get_node_from_key(arguments[1]), []).extend(waiting)
+                waiting.clear()
+        return parts
 
 
 def masters_of(url: str) -> list[str]:
