@@ -3,14 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 # Other brokers and stores than the embedded server; tests/workers/end_to_end/surroundings.py starts them.
-MATRIX := rabbitmq tls two-servers
+MATRIX := rabbitmq tls two-servers sentinel cluster
 
 .PHONY: help install demo check test smoke test-matrix $(MATRIX:%=test-%) bench bench-peers chaos up down clean
 
 help:
 	@echo "make demo     count the words of Python's standard library on two workers of this machine"
 	@echo "make test     run all tests, with coverage"
-	@echo "make test-matrix  the end-to-end tests on RabbitMQ, on a Redis with TLS, and with broker and store apart"
+	@echo "make test-matrix  the end-to-end tests on RabbitMQ, on a Redis with TLS, with broker and store apart, on Sentinels, on a cluster"
 	@echo "make smoke    crash, restart, routing, chord and chain with pytest-celery; in containers with TESTS_DOCKER=1"
 	@echo "make check    lint, check the format and the types"
 	@echo "make bench    measure, side by side with plain Celery and with what it costs at least"
@@ -45,7 +45,7 @@ test-matrix: $(MATRIX:%=test-%)
 $(MATRIX:%=test-%): test-%: .venv/dev
 	DAGCELERY_TEST_SURROUNDINGS=$* $(BIN)/pytest tests/workers/end_to_end $(LEFT_OUT)
 
-test-tls test-two-servers: LEFT_OUT := --ignore-glob='*/test_durability_*' --ignore-glob='*/test_quotas.py'
+test-tls test-two-servers test-sentinel test-cluster: LEFT_OUT := --ignore-glob='*/test_durability_*' --ignore-glob='*/test_quotas.py'
 
 bench: .venv/bench
 	$(BIN)/python -m bench

@@ -40,6 +40,7 @@
     ├── StoreUnavailable
     │   └── StoreRefused
     │       └── StoreFull
+    ├── StoreDamaged
     ├── SpillUnavailable
     ├── BrokerUnavailable
     ├── NotSent
@@ -488,28 +489,29 @@ class PayloadTooLarge(LimitExceeded):
 
 @record
 class StoreUnavailable(_OfFacts):
-    """The store does not answer; ``url`` has its password hidden."""
+    """The store does not answer, or says that it cannot now; ``url`` has its password hidden."""
 
     reason: str
     url: str = ""
+    advice: str = ""
 
     def _parts(self) -> tuple[str, str, str]:
         return (
             f"the store {_at(self.url)}does not answer",
             self.reason,
-            "start it, or point DAGCELERY_STORE_URL at a Redis or Valkey that runs",
+            self.advice or "start it, or point DAGCELERY_STORE_URL at a Redis or Valkey that runs",
         )
 
 
 class StoreRefused(StoreUnavailable):
-    """The store refuses a command: it is read-only, or does not let this user in. Nothing was written."""
+    """The store refuses a command until somebody sees to it, such as one that is read-only. Nothing was written."""
 
     def _parts(self) -> tuple[str, str, str]:
         return (
             f"the store {_at(self.url)}refuses a command",
             self.reason,
-            "name its primary, or check the user and password in DAGCELERY_STORE_URL, and the user's rights "
-            "(worker_config/redis.conf lists them)",
+            self.advice
+            or "check user and password in DAGCELERY_STORE_URL, and the user's rights (worker_config/redis.conf)",
         )
 
 
@@ -522,6 +524,10 @@ class StoreFull(StoreRefused):
             self.reason,
             "delete runs that are over, lower DAGCELERY_RESULT_TTL_SECONDS, or give it more memory (maxmemory)",
         )
+
+
+class StoreDamaged(DagceleryError):
+    """A script in the store fails: a key of dagcelery's holds what dagcelery has not written, or it has a bug."""
 
 
 @record

@@ -60,6 +60,8 @@ def _redis_url(value: object) -> Flaw:
     if value == "" or _url(value) is not None:
         return _url(value)
     flaw = "is not the address of a Redis or Valkey", "write one such as redis://localhost:6379/0"
+    if kind := re.match(r"rediss?\+(sentinel|cluster)://", str(value)):
+        return _several_servers(kind[1], str(value)[kind.end() :])
     try:
         scheme, _, path, *_ = parts = urlsplit(str(value))
         parts.port  # noqa: B018  # it is parsed when it is read
@@ -70,11 +72,43 @@ def _redis_url(value: object) -> Flaw:
     return None if is_redis or scheme == "unix" else flaw
 
 
+_SEVERAL: Final = {
+    "sentinel": "write redis+sentinel://:password@host1:26379,host2:26379/service/0",
+    "cluster": "write redis+cluster://:password@host1:6379,host2:6379",
+}
+
+
+def _several_servers(kind: str, rest: str) -> Flaw:
+    """Check what stands behind the scheme of an address of Sentinels and their service, or of a cluster."""
+    place, _, query = rest.partition("?")
+    hosts, _, path = place.rpartition("@")[2].partition("/")
+    for host in hosts.split(","):
+        try:
+            parts = urlsplit(f"//{host}")
+            is_host = bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_host = False
+        if not is_host:
+            return f"names {host!r} where a host and its port should be", _SEVERAL[kind]
+    service, _, database = path.strip("/").partition("/") if kind == "sentinel" else ("-", "", path.strip("/"))
+    if not service:
+        return "does not say what the Sentinels call their master", f"{_SEVERAL[kind]}, service as in sentinel.conf"
+    if not (database or "0").isdecimal():
+        return f"names {database!r}, which is no number of a database", _SEVERAL[kind]
+    if kind == "cluster" and (database.strip("0") or re.search(r"(^|&)db=(?!0*(&|$))", query)):
+        return "names a database, and a cluster has only number 0", "leave it out"
+    return None
+
+
 def _broker_url(value: object) -> Flaw:
     """Check one address, or several with semicolons between them."""
     if flaw := _url(value):
         return flaw
-    flaws = [_redis_url(each) for each in str(value).split(";") if each.startswith(("redis://", "rediss://"))]
+    if re.match(r"rediss?\+cluster:", str(value)):
+        remedy = "give it a Redis of its own, one behind Sentinels, or RabbitMQ; only the store may be a cluster"
+        return "is a cluster, over which Celery cannot send", remedy
+    ours = ("redis://", "rediss://", "redis+sentinel://", "rediss+sentinel://")
+    flaws = [_redis_url(each) for each in str(value).split(";") if each.startswith(ours)]
     return next(filter(None, flaws), None)
 
 
@@ -162,7 +196,13 @@ class Settings:
     """
 
     broker_url: str = _setting("", _broker_url, "where Celery sends messages", is_secret=True)
-    store_url: str = _setting("", _redis_url, "the Redis or Valkey that remembers runs", is_secret=True)
+    store_url: str = _setting(
+        "",
+        _redis_url,
+        "the Redis or Valkey that remembers runs, also "
+        "[behind Sentinels, or a cluster](docs/howto/sentinel_and_cluster.md)",
+        is_secret=True,
+    )
     key_prefix: str = _setting(
         "",
         _key_prefix,
@@ -235,6 +275,12 @@ class Settings:
         _one_of("off", "link", "child"),
         "`off`, `link` or `child`: whether runs are [traced](docs/howto/tracing.md) with OpenTelemetry "
         "(`dagcelery[otel]`), and whether a run's trace links to its submitter's or is part of it",
+    )
+    metrics: Literal["off", "on"] = _setting(
+        "off",
+        _one_of("off", "on"),
+        "`off` or `on`: whether pieces and runs are counted for [Prometheus](docs/howto/metrics.md); what is ready, "
+        "and which workers there are, it is told in any case",
     )
     log_link: str = _setting("", _page_url, "a page of logs, likewise")
     web_token: str = _setting(

@@ -15,10 +15,11 @@ from typing import Any, Final
 from dagcelery.client.reasons import Worker, holds, lacking, of_other_keys
 from dagcelery.client.status import run_status
 from dagcelery.doctor.context import CheckContext, Finding, Severity
-from dagcelery.errors import DagceleryError, InvalidSetting, NotSent, StoreUnavailable, UnknownKey
+from dagcelery.errors import DagceleryError, NotSent, UnknownKey
 from dagcelery.hooks.smtp import MailServer, NotDelivered, greet
 from dagcelery.store.records import TERMINAL
-from dagcelery.worker.app import COMMAND, AppContext, has_user, is_redis
+from dagcelery.worker.addresses import has_user, is_cluster, is_redis
+from dagcelery.worker.app import COMMAND, AppContext
 from dagcelery.worker.messages import UNSENT, can_send_to, ignored, serializer_of
 
 SHORTEST_KEY: Final = 16
@@ -85,6 +86,27 @@ def check_consumer_timeout(context: CheckContext) -> Iterator[Finding]:
         )
         remedy = "make consumer_timeout in rabbitmq.conf longer than your longest task"
         yield Finding("consumer timeout", Severity.NOTE, what, remedy)
+
+
+def check_alarm(context: CheckContext) -> Iterator[Finding]:
+    """Check that RabbitMQ takes messages: with an alarm for memory or disk it reads none, and says so only if asked."""
+    if context.broker_url.startswith(("amqp", "pyamqp")) and not context.broker_error and context.is_blocked():
+        what = f"the broker at {context.shown_broker} takes no messages: it has an alarm for its memory or its disk"
+        yield Finding(
+            "alarm", Severity.SERIOUS, what, "give it more, or let workers take what it holds: rabbitmqctl status"
+        )
+
+
+def check_key_prefix(context: CheckContext) -> Iterator[Finding]:
+    """Check that a broker beside others on one Redis is kept apart from them, as the store is."""
+    prefix, options = context.settings.key_prefix, context.app.conf.broker_transport_options or {}
+    if prefix and is_redis(context.broker_url) and not options.get("global_keyprefix"):
+        what = f"keys of the store begin with {prefix}, and those of the broker do not: others take its messages"
+        remedy = (
+            "set global_keyprefix in broker_transport_options and result_backend_transport_options, or give the broker "
+            "a database of its own"
+        )
+        yield Finding("key prefix", Severity.WARNING, what, remedy)
 
 
 def check_prefetch(context: CheckContext) -> Iterator[Finding]:
@@ -163,9 +185,8 @@ def check_store(context: CheckContext) -> Iterator[Finding]:
         return
     try:
         context.app_context.store.ping()
-    except (StoreUnavailable, InvalidSetting) as error:
-        what, _, remedy = str(error).rpartition("; ")
-        yield Finding("store", Severity.SERIOUS, what, remedy)
+    except DagceleryError as error:
+        yield Finding("store", Severity.SERIOUS, f"{error.culprit}: {error.problem}", error.remedy)
 
 
 def check_broker(context: CheckContext) -> Iterator[Finding]:
@@ -197,6 +218,18 @@ def check_version(context: CheckContext) -> Iterator[Finding]:
             yield Finding(
                 "version", Severity.WARNING, what, f"upgrade to the latest patch of a series, from {fixed} on"
             )
+
+
+def check_cluster(context: CheckContext) -> Iterator[Finding]:
+    """Check that a server that is a node of a cluster is used as one."""
+    for name, info in _infos(context):
+        if not int(info.get("cluster_enabled", 0)) or ("broker" not in name and is_cluster(context.settings.store_url)):
+            continue
+        if "broker" in name:
+            remedy = "use another Redis, or a RabbitMQ: Celery cannot use a cluster"
+        else:
+            remedy = "write redis+cluster:// in DAGCELERY_STORE_URL"
+        yield Finding("cluster", Severity.SERIOUS, f"{name} is a node of a cluster, and is used as one server", remedy)
 
 
 def check_eviction(context: CheckContext) -> Iterator[Finding]:
@@ -429,6 +462,7 @@ OF_SETTINGS: Final[tuple[Check, ...]] = (
     check_signing_key,
     check_visibility,
     check_full_broker,
+    check_key_prefix,
     check_prefetch,
     check_own_messages,
     check_mail,
@@ -436,6 +470,7 @@ OF_SETTINGS: Final[tuple[Check, ...]] = (
 
 OF_SERVERS: Final[tuple[Check, ...]] = (
     check_version,
+    check_cluster,
     check_eviction,
     check_memory,
     check_persistence,
@@ -452,6 +487,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     check_keys,
     check_mail_server,
     check_consumer_timeout,
+    check_alarm,
     check_queues,
     check_worker_keys,
     check_refusals,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 from dagcelery.errors import BrokerUnavailable, InvalidSetting, NotSent, StoreUnavailable
 from dagcelery.settings import Settings
 from dagcelery.store.redis import Inspection
+from dagcelery.store.redis_clients import masters_of
 from dagcelery.text import masked
-from dagcelery.worker.app import COMMAND, OUR_APP, AppContext, for_redis, is_redis, secured
+from dagcelery.worker.addresses import celerys, for_redis, is_redis, secured
+from dagcelery.worker.app import COMMAND, OUR_APP, AppContext
 from dagcelery.worker.sender import sending_errors
 
 if TYPE_CHECKING:
@@ -52,6 +55,10 @@ class Finding:
 
 QUESTIONS: Final = ("active_queues", "stats", COMMAND)
 """Commands of Celery's remote control."""
+
+
+_ALARM_SECONDS: Final = 0.5
+"""How long a RabbitMQ may take to say that it has an alarm."""
 
 
 @dataclass
@@ -104,11 +111,12 @@ class CheckContext:
         servers: dict[str, Inspection] = {}
         with suppress(InvalidSetting):  # another check reports such an address
             if self.settings.store_url:
-                servers["the store"] = Inspection(for_redis(self.settings.store_url))
+                servers |= _inspections("the store", for_redis(self.settings.store_url))
         with suppress(InvalidSetting):
             if is_redis(self.broker_url):
-                servers["the broker"] = Inspection(for_redis(self.broker_url))
-        if len(servers) == 2 and servers["the store"].place == servers["the broker"].place:
+                options = self.app.conf.broker_transport_options
+                servers |= _inspections("the broker", celerys(self.broker_url, None, options))
+        if list(servers) == ["the store", "the broker"] and len({server.place for server in servers.values()}) == 1:
             servers.pop("the broker").close()
             servers = {"the server of store and broker": servers["the store"]}
         return {name: server for name, server in servers.items() if _answers(server)}
@@ -152,10 +160,32 @@ class CheckContext:
             return error
         return None
 
+    def is_blocked(self) -> bool:
+        """Whether the broker, a RabbitMQ, takes no messages now: it says so to whom sends one, which nobody gets."""
+        blocked: list[object] = []
+        connection: Any = self.app.connection_for_write()
+        try:
+            connection.connection.on_blocked = blocked.append
+            connection.Producer().publish("", routing_key=f"dagcelery.nobody.{uuid.uuid4().hex}")
+            with suppress(TimeoutError):
+                connection.drain_events(timeout=_ALARM_SECONDS)
+        finally:
+            connection.collect()  # a broker that reads nothing would not answer to a goodbye
+        return bool(blocked)
+
     def close(self) -> None:
         """Close the connections to servers."""
         for server in self.servers.values():
             server.close()
+
+
+def _inspections(role: str, url: str) -> dict[str, Inspection]:
+    """Return what looks at the server at an address; of a cluster, at each of its masters."""
+    with suppress(StoreUnavailable):
+        urls = masters_of(url)
+        servers = [Inspection(each) for each in urls]
+        return {role if urls == [url] else f"{role}, at {each.place}": each for each in servers}
+    return {}
 
 
 def _answers(server: Inspection) -> bool:

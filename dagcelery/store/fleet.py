@@ -18,6 +18,7 @@ _LISTED_RUNS = 100_000
 _RUNS_A_READ = 10_000
 _ANNOUNCED_QUEUES = 1_000
 _YOUNG_SECONDS = 3600.0
+_ENROLLED_SECONDS = 60
 _COUNTERS_A_SCRIPT = 500
 _TOKENS = 5_000
 """Calls that counted are known for so long that one which is repeated, within seconds, is among so many."""
@@ -34,17 +35,32 @@ def look_at(keys: Keys, run_id: str, delay_seconds: float) -> Call:
     return "look", keys.active, {"run": run_id, "delay": delay_seconds, "ttl": _TTL_SECONDS}
 
 
-def enroll(keys: Keys, run_id: str, name: str) -> Call:
-    """Return the call that lists a run about to be created: as an active one, among all, and among those of its DAG.
+def enrolled(server: StoreServer, run_id: str, name: str, *calls: Call) -> list[Any]:
+    """Make calls that create a run, behind those that list it: as an active one, among all, and among those of its DAG.
 
-    Who creates it has a minute for that, since a look that finds no run forgets it.
+    Who creates it has a minute for that, since a look that finds no run forgets it. Returns the answers to `calls`.
     """
-    request = {"run": run_id, "delay": 60, "lists": [keys.runs(), keys.runs(name)], "most": _LISTED_RUNS}
-    return "enroll", keys.active, request | {"ttl": _TTL_SECONDS, "around": keys.run(" ").split(" ")}
+    lists = server.keys.runs(), server.keys.runs(name)
+    request = {"run": run_id, "delay": _ENROLLED_SECONDS, "most": _LISTED_RUNS, "ttl": _TTL_SECONDS}
+    enroll = [("enroll", each, request) for each in lists]
+    _, *listed = answers = server.run_together([look_at(server.keys, run_id, _ENROLLED_SECONDS), *enroll, *calls])
+    for names, others in zip(lists, listed, strict=False):
+        _drop_expired(server, names, others)
+    return answers[1 + len(lists) :]
 
 
-def moment(server: StoreServer) -> float:
-    """Return the time by the store's clock."""
+def _drop_expired(server: StoreServer, names: str, run_ids: Sequence[bytes]) -> None:
+    """Take runs that have expired off a list; in a cluster each may be on another node than the list."""
+    if run_ids:
+        asked = server.client.pipeline(transaction=False)
+        for run_id in run_ids:
+            asked.exists(server.keys.run(run_id.decode()))
+        gone = [run_id for run_id, is_there in zip(run_ids, asked.execute(), strict=True) if not is_there]
+        if gone:
+            server.client.zrem(names, *gone)
+
+
+def _moment(server: StoreServer) -> float:
     seconds, micros = server.client.time()
     return float(seconds + micros / 1e6)
 
@@ -97,7 +113,7 @@ class FleetAdapter:
         yields: bool = True,
     ) -> None:
         short = None if messages is None else [name[: wire.MESSAGE_CHARACTERS] for name in messages]
-        word = {"queues": list(queues), "slots": slots, "messages": short, "at": moment(self._server)}
+        word = {"queues": list(queues), "slots": slots, "messages": short, "at": _moment(self._server)}
         word |= {"keys": None if keys is None else list(keys), "yields": yields}
         before = self._server.client.hget(self._keys.workers, worker_id)
         since = json.loads(before).get("since", {}) if before else {}
@@ -109,14 +125,14 @@ class FleetAdapter:
         self._server.client.hdel(self._keys.workers, worker_id)
 
     def workers(self) -> Mapping[str, Mapping[str, Any]]:
-        now = moment(self._server)
+        now = _moment(self._server)
         words = {
             name.decode(): json.loads(word) for name, word in self._server.client.hgetall(self._keys.workers).items()
         }
         return {name: word | {"id": name, "age": now - word["at"]} for name, word in words.items()}
 
     def announce(self, queues: Sequence[str]) -> None:
-        writes = self._server.client.pipeline().zadd(self._keys.queues, dict.fromkeys(queues, moment(self._server)))
+        writes = self._server.client.pipeline().zadd(self._keys.queues, dict.fromkeys(queues, _moment(self._server)))
         writes.zremrangebyrank(self._keys.queues, 0, -_ANNOUNCED_QUEUES - 1).expire(
             self._keys.queues, _TTL_SECONDS
         ).execute()
@@ -183,7 +199,7 @@ class FleetAdapter:
         ]
         # What has expired is listed no longer; a run that is just being written is not there yet.
         missing = [run for run in listed if run.record is None]
-        gone = [run.id for run in missing if run.created < moment(self._server) - _YOUNG_SECONDS]
+        gone = [run.id for run in missing if run.created < _moment(self._server) - _YOUNG_SECONDS]
         if gone:
             self._server.client.zrem(names, *gone)
         return listed

@@ -37,6 +37,11 @@ class Keys:
         """What was counted of all runs, for metrics; the tokens of calls that counted are beside it."""
         return f"{self.prefix}dagcelery:{{counters}}"
 
+    @property
+    def probe(self) -> str:
+        """Where is tried what may be done; nothing stays there."""
+        return f"{self.prefix}dagcelery:{{probe}}"
+
     def run(self, run_id: str, *parts: object) -> str:
         """Return the name of a key of a run; lua/prelude.lua lists those below a run's key."""
         return ":".join((f"{self.prefix}dagcelery:{{{run_id}}}", *map(str, parts)))

@@ -97,7 +97,7 @@ class StoreServer(Protocol):
         """Send one command, as a script is: at half the price of one of the client, whose answers have other types."""
 
     def ping(self) -> None:
-        """Raise StoreUnavailable unless it answers."""
+        """Raise StoreUnavailable unless it answers, and does what the verbs need, on a key beside the others."""
 
     def close(self) -> None:
         """Close the connections of all threads; a later call opens new ones."""
@@ -435,7 +435,7 @@ class Store:
         return self.server.shown_url
 
     def ping(self) -> None:
-        """Raise StoreUnavailable unless the store answers."""
+        """Raise StoreUnavailable unless the store answers, and lets this user do what all verbs need."""
         self.server.ping()
 
     def close(self) -> None:

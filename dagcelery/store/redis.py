@@ -13,29 +13,28 @@ from copy import copy
 from functools import partial
 from itertools import islice
 from json import JSONEncoder
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import redis
 import redis.asyncio
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
-from dagcelery.errors import InvalidDagType, InvalidSetting, StoreFull, StoreRefused, StoreUnavailable
+from dagcelery.errors import InvalidDagType, StoreRefused, StoreUnavailable
 from dagcelery.store.cache import ServerCache
 from dagcelery.store.keys import Keys, stage_value_key
 from dagcelery.store.lua import sha1_of, source
 from dagcelery.store.protocol import AsyncListen, Call, Listen, Store
 from dagcelery.store.records import TERMINAL
+from dagcelery.store.redis_clients import PASSING, Address, Patience, async_client_of, client_of, is_cluster
+from dagcelery.store.redis_clients import retry as retry
+from dagcelery.store.redis_errors import our_errors
 from dagcelery.store.run_adapters import assemble
 from dagcelery.store.wire import portions
 from dagcelery.text import masked
 
-_REFUSALS = (
-    redis.exceptions.AuthenticationError,
-    redis.exceptions.NoPermissionError,
-    redis.exceptions.ReadOnlyError,
-)
-"""A server answers, and does not do it. Nothing was written: a script is refused before its first write."""
+T = TypeVar("T")
+
 _BLOCK_SECONDS = 5.0
 TTL_SECONDS: Final = 7 * 86400
 """How long a stage's value lives in a Redis that knows nothing of its run."""
@@ -49,65 +48,6 @@ def store_on_redis(url: str, prefix: str = "", **options: Any) -> Store:
     """Return the store on the server at `url`, whose keys begin with `prefix`; `options` are those of its client."""
     server = RedisServer(url, Keys(prefix), **options)
     return assemble(server, ServerCache(server))
-
-
-@contextmanager
-def _our_errors(shown_url: str) -> Iterator[None]:
-    """Raise StoreFull, StoreRefused and StoreUnavailable where redis-py raises what they stand for."""
-    try:
-        yield
-    except redis.exceptions.OutOfMemoryError as error:
-        raise StoreFull(str(error), shown_url) from error
-    except _REFUSALS as error:
-        raise StoreRefused(str(error), shown_url) from error
-    except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as error:
-        raise StoreUnavailable(str(error), shown_url) from error
-
-
-class _Client(redis.Redis):
-    """A client of redis-py that raises our errors: all commands pass through `execute_command` or a pipeline."""
-
-    shown_url = ""
-
-    def execute_command(self, *arguments: Any, **options: Any) -> Any:
-        with _our_errors(self.shown_url):
-            return super().execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
-
-    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
-        pipeline = _Pipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
-        pipeline.shown_url = self.shown_url
-        return pipeline
-
-
-class _Pipeline(redis.client.Pipeline):
-    shown_url = ""
-
-    def execute(self, raise_on_error: bool = True) -> list[Any]:
-        with _our_errors(self.shown_url):
-            return super().execute(raise_on_error)
-
-
-def _client_of(url: str, **options: Any) -> Any:
-    """Return a client, which connects when it is used.
-
-    Raises InvalidSetting where the URL says what redis-py cannot read.
-    """
-    try:
-        client: Any = _Client.from_url(url, **options)
-        pool = client.connection_pool
-        pool.connection_class(**pool.connection_kwargs)  # an unknown name would be noticed late
-    except (TypeError, ValueError) as error:
-        remedy = "leave the options behind its ? out, or write them as redis-py has them, such as ?socket_timeout=5"
-        raise InvalidSetting("store_url", f"has an option that cannot be: {error}", remedy) from error
-    client.shown_url = masked(url)
-    return client
-
-
-def _ping(client: Any) -> None:
-    try:
-        client.ping()
-    except redis.exceptions.ResponseError as error:  # a server that answers, but has no such database
-        raise StoreUnavailable(str(error), client.shown_url) from error
 
 
 class RedisServer:
@@ -124,25 +64,30 @@ class RedisServer:
         if url.startswith("unix"):
             del timeouts["socket_connect_timeout"], timeouts["socket_keepalive"]
         self._options = {"retry": retry()} | timeouts | options
-        self.client: Any = _client_of(url, **self._options)
-        self._scripts = Scripts(self.client)
+        self._patience = Patience(url)
+        self.client: Any = client_of(url, self._patience, **self._options)
+        self._scripts = ClusterScripts(self.client) if is_cluster(self.client) else Scripts(self.client)
         # A blocking read lasts longer than the socket timeout that suits all other calls.
-        self._waiting: Any = _client_of(url, **self._blocking_options())
+        self._waiting: Any = client_of(url, self._patience, **self._blocking_options())
 
     def run(self, verb: str, key: str, request: Mapping[str, Any], *payloads: bytes) -> Any:
-        with _our_errors(self.shown_url):
-            return self._scripts.run(verb, key, request, *payloads)
+        return self._patience.through(partial(self._once, self._scripts.run, verb, key, request, *payloads))
 
     def run_together(self, calls: Sequence[Call]) -> list[Any]:
-        with _our_errors(self.shown_url):
-            return self._scripts.run_together(calls)
+        return self._patience.through(partial(self._once, self._scripts.run_together, calls))
 
     def command(self, name: str, *arguments: Any) -> Any:
-        with _our_errors(self.shown_url):
-            return self._scripts.command(name, *arguments)
+        return self._patience.through(partial(self._once, self._scripts.command, name, *arguments))
+
+    def _once(self, call: Callable[..., T], *arguments: Any) -> T:
+        with our_errors(self.shown_url):
+            return call(*arguments)
 
     def ping(self) -> None:
-        _ping(self.client)
+        denied = [name.decode() for name in self.run("probe", self.keys.probe, {})]
+        if denied:
+            remedy = f"give it the right to: ACL SETUSER ... {' '.join(f'+{name}' for name in denied)}"
+            raise StoreRefused(f"this user may not send {', '.join(denied)}", self.shown_url, remedy)
 
     def close(self) -> None:
         self._scripts.close()
@@ -166,18 +111,22 @@ class RedisServer:
         options = self._blocking_options() | {
             "retry": redis.asyncio.retry.Retry(ExponentialBackoff(cap=0.5, base=0.02), 3)
         }
-        async with _closing(redis.asyncio.Redis.from_url(self.url, **options)) as client:
+        async with _closing(async_client_of(self.url, **options)) as client:
 
             async def listen(timeout_seconds: float, after: str | None = None) -> str:
                 asking, answer = _wait(self.keys.run(run_id), timeout_seconds, after), None
-                with _our_errors(self.shown_url):
-                    try:
-                        while True:
-                            answer = await asking.send(answer)(client)
-                    except StopIteration as over:
-                        return str(over.value)
+                try:
+                    while True:
+                        request = asking.send(answer)
+                        answer = await self._patience.athrough(partial(self._aonce, request, client))
+                except StopIteration as over:
+                    return str(over.value)
 
             yield listen
+
+    async def _aonce(self, request: Callable[[Any], Any], client: Any) -> Any:
+        with our_errors(self.shown_url):
+            return await request(client)
 
     def _blocking_options(self) -> dict[str, Any]:
         return self._options | {"socket_timeout": 2 * _BLOCK_SECONDS}
@@ -187,17 +136,24 @@ _being_closed: set[asyncio.Task[None]] = set()
 
 
 @asynccontextmanager
-async def _closing(client: redis.asyncio.Redis) -> AsyncIterator[redis.asyncio.Redis]:
+async def _closing(client: Any) -> AsyncIterator[Any]:
     """Close a client at the end, in a task of its own: a web server whose client went away may cancel again and again,
     at each `await`, and redis-py closes nothing if it is cancelled meanwhile.
     """
     try:
         yield client
     finally:
-        closing = asyncio.create_task(client.aclose())
+        closing = asyncio.create_task(_close(client))
         _being_closed.add(closing)  # a loop does not keep its tasks
         closing.add_done_callback(_being_closed.discard)
         await asyncio.shield(closing)
+
+
+async def _close(client: Any) -> None:
+    """Close a client, and the connections to Sentinels that it has."""
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    for each in (client, *(manager.sentinels if manager else ())):
+        await each.aclose()
 
 
 class Scripts:
@@ -222,15 +178,13 @@ class Scripts:
     def run_together(self, calls: Sequence[Call]) -> list[Any]:
         """Run verbs one after the other, in one pipeline.
 
-        A server that forgot its scripts is given all of them, in their order, before the calls are repeated: so it does
-        none of them while it lacks one that comes before.
+        A server that forgot its scripts is given all of them with the calls, which are repeated, in their order. It
+        could be given them with SCRIPT LOAD, but not every user may send that.
         """
-        commands = [("EVALSHA", sha1_of(verb), 1, at, _encode(request), *rest) for verb, at, request, *rest in calls]
-        answers = self._send(commands)
+        asked = [(verb, (1, at, _encode(request), *rest)) for verb, at, request, *rest in calls]
+        answers = self._send([("EVALSHA", sha1_of(verb), *arguments) for verb, arguments in asked])
         if any(isinstance(answer, redis.exceptions.NoScriptError) for answer in answers):
-            for verb in dict.fromkeys(verb for verb, *_ in calls):
-                self.command("SCRIPT", "LOAD", source(verb))
-            answers = self._send(commands)
+            answers = self._send([("EVAL", source(verb), *arguments) for verb, arguments in asked])
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
@@ -263,12 +217,8 @@ class Scripts:
                 return error
 
         def call() -> list[Any]:
-            try:
-                connection.send_packed_command(packed, check_health=False)
-            except _REFUSALS:
-                raise
-            except redis.exceptions.ResponseError as error:  # at connecting: a server that has no such database
-                raise redis.exceptions.ConnectionError(str(error)) from error
+            connection.connect()  # where the master is now; a connection that sends would go where it has been
+            connection.send_packed_command(packed, check_health=False)
             return [answer() for _ in commands]
 
         try:
@@ -286,6 +236,51 @@ class Scripts:
         self._mine.retry, connection.retry = connection.retry, Retry(NoBackoff(), 0)
         self._mine.connection, self._mine.pid = connection, os.getpid()
         self._all.add(connection)
+
+
+class ClusterScripts(Scripts):
+    """The same in a cluster, over one connection a thread and node. What a node cannot answer now goes through
+    redis-py's client, which finds out who can, and repeats.
+    """
+
+    def __init__(self, cluster: Any) -> None:
+        self._cluster = cluster
+        self._mine = threading.local()
+        self._all = weakref.WeakSet()
+
+    def run_together(self, calls: Sequence[Call]) -> list[Any]:
+        """Run verbs one after the other: each may be at home on another node, and what comes first must be first."""
+        return [self.run(*call) for call in calls]
+
+    def _send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        (command,) = commands
+        try:
+            return [self._at_once(command)]
+        except PASSING:
+            return [self._cluster.execute_command(*command)]
+
+    def _at_once(self, command: tuple[Any, ...]) -> Any:
+        at = command[3] if command[0] in ("EVALSHA", "EVAL") else command[1]
+        connection = self._connection(self._cluster.get_node_from_key(at))
+        try:
+            connection.send_packed_command(connection.pack_command(*command), check_health=False)
+            return connection.read_response()
+        except redis.exceptions.ResponseError:
+            raise
+        except BaseException:
+            connection.disconnect()
+            raise
+
+    def _connection(self, node: Any) -> Any:
+        mine = self._mine
+        if getattr(mine, "pid", None) != os.getpid():
+            mine.connections, mine.pid = {}, os.getpid()
+        connection = mine.connections.get(node.name)
+        if connection is None:
+            pool = self._cluster.get_redis_connection(node).connection_pool
+            connection = mine.connections[node.name] = pool.make_connection()
+            self._all.add(connection)
+        return connection
 
 
 def _wait(at: str, timeout_seconds: float, after: str | None) -> Request:
@@ -309,11 +304,6 @@ def _read(streams: Mapping[str, str], milliseconds: int, client: Any) -> Any:
     return client.xread(streams, count=1, block=milliseconds)
 
 
-def retry() -> Retry:
-    """How often a call is repeated by itself; a client made from a URL repeats nothing."""
-    return Retry(ExponentialBackoff(cap=0.5, base=0.02), 3)
-
-
 # -- what a server says of itself ---------------------------------------------------------------------
 _PORTION = 500
 _MOST_ARGUMENTS = 8
@@ -324,13 +314,15 @@ class Inspection:
 
     def __init__(self, url: str) -> None:
         self.shown_url = masked(url)
-        timeouts = {"socket_timeout": 5.0} | ({} if url.startswith("unix") else {"socket_connect_timeout": 3.0})
-        self._client: Any = _client_of(url, decode_responses=True, **timeouts)
-        self.place = _place(url)
+        timeouts: dict[str, Any] = {"socket_timeout": 5.0} | (
+            {} if url.startswith("unix") else {"socket_connect_timeout": 3.0}
+        )
+        self._client: Any = client_of(url, decode_responses=True, **timeouts)
+        self.place = Address.parse(url).place
 
     def ping(self) -> None:
         """Raise StoreUnavailable unless the server answers, and lets this user in."""
-        _ping(self._client)
+        self._client.ping()
 
     def close(self) -> None:
         """Close its connections."""
@@ -370,11 +362,9 @@ class Inspection:
             try:
                 words = ("ACL", "DRYRUN", user, *command.split("|"), *["0"] * count)
                 return str(self._client.execute_command(*words))
-            except redis.exceptions.ResponseError as error:
-                if "number of arg" not in str(error):
+            except StoreRefused as error:
+                if "number of arg" not in error.reason:
                     return None
-            except StoreRefused:
-                return None
         return ""
 
     def lasting(self, pattern: str, most: int) -> list[str] | None:
@@ -387,22 +377,15 @@ class Inspection:
                     for name in portion:
                         pipe.pttl(name)
                     lasting += [name for name, ttl in zip(portion, pipe.execute(), strict=True) if ttl == -1]
-        except (StoreRefused, redis.exceptions.ResponseError):
+        except StoreRefused:
             return None
         return lasting
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         try:
             return getattr(self._client, method)(*arguments)
-        except (StoreRefused, redis.exceptions.ResponseError):
+        except StoreRefused:
             return None
-
-
-def _place(url: str) -> str:
-    """Return what two addresses of one server have in common."""
-    parse: Any = redis.connection.parse_url
-    kwargs = parse(url)
-    return str(kwargs.get("path") or f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}")
 
 
 # -- values of stages, in a Redis of a user's choice --------------------------------------------------

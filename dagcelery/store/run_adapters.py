@@ -17,7 +17,7 @@ from typing import Any
 
 from dagcelery.errors import RunNotFound
 from dagcelery.store import clearing, counting, garbage, wire
-from dagcelery.store.fleet import FleetAdapter, enroll, look_at, moment
+from dagcelery.store.fleet import FleetAdapter, enrolled, look_at
 from dagcelery.store.protocol import ActiveRun, AsyncListen, Listen, ResultCache, Store, StoreServer, Waiting
 from dagcelery.store.records import (
     CELL,
@@ -161,13 +161,13 @@ class ReaderAdapter:
         return str(newest[0][0].decode()) if newest else ""
 
     def waiting(self, run_ids: Sequence[str]) -> Mapping[str, ActiveRun]:
-        now, found = moment(self._server), dict[str, ActiveRun]()
+        found: dict[str, ActiveRun] = {}
         for portion in wire.portions(run_ids, _PORTION):
             calls = [("ready", self._keys.run(run_id), {"most": _READY_STEPS}) for run_id in portion]
             for run_id, text in zip(portion, self._server.run_together(calls), strict=True):
                 if text:
                     dag, rows = json.loads(text)
-                    waiting = [Waiting(queue, n, max(0.0, now - at) if at else None) for queue, n, at in rows]
+                    waiting = [Waiting(queue, n, seconds if seconds >= 0 else None) for queue, n, seconds in rows]
                     found[run_id] = ActiveRun(dag, waiting)
         return found
 
@@ -237,9 +237,7 @@ class MachineAdapter:
         about = wire.new_run(run) | {"parts": [(name, [field for field, _ in fields]) for name, fields in parts]}
         payloads = [data for _, fields in parts for _, data in fields]
         create = ("create", self._keys.run(run.id), about, *payloads)
-        _, answer, _ = self._server.run_together(
-            [enroll(self._keys, run.id, run.name), create, look_at(self._keys, run.id, 0)]
-        )
+        answer, _ = enrolled(self._server, run.id, run.name, create, look_at(self._keys, run.id, 0))
         return wire.response(answer)
 
     def admit(self, run_id: str, still: str = "") -> Response:

@@ -1,7 +1,9 @@
 """What is counted of runs and pieces, for Prometheus: in each process as it happens, and in the store once a second.
 
+It is counted where somebody wants it: of a small node it takes a hundredth.
+
 The store has the counters, since the processes of a pool come and go: they only rise, whatever dies or starts again. A
-process adds up what it counts, and a thread of it sends that within a second, so that no piece pays a call to the
+process adds up what it counts, and a timer of it sends that within a second, so that no piece pays a call to the
 store. One that is killed loses what it has not sent. The road not taken is to count in the scripts that commit: each
 piece would pay for it, and a run's keys and the counters may be on different servers of a cluster.
 """
@@ -13,24 +15,26 @@ import math
 import os
 import re
 import threading
-import time
 import uuid
 import weakref
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import chain
+from typing import Final, NamedTuple, TypeVar, cast
 
 from dagcelery.engine.hooks import Listener
 from dagcelery.engine.interrupts import quiet_logger, tell
 from dagcelery.engine.program import Program
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import DagceleryError
-from dagcelery.planner.plan import Step
 from dagcelery.store.protocol import Fleet
 from dagcelery.store.records import Claim, Response, TaskResult
 
 log = quiet_logger(__name__)
+
+L = TypeVar("L", bound=tuple[str, ...])
 
 
 class Family(NamedTuple):
@@ -75,6 +79,9 @@ OTHER: Final = "(other)"
 _MOST_COUNTERS: Final = 5_000
 """Enough for some 500 nodes. A program may make any number of names, and Prometheus keeps each of them."""
 
+_MOST_OTHERS: Final = 200
+"""More than there are of what is counted together: by state, and by bucket."""
+
 _SECONDS: Final = 1.0
 SUM, MICROS, _APART = "sum", 1e6, "\x1f"
 _INSTANCE: Final = re.compile(r"-\d+$")
@@ -95,47 +102,79 @@ def sample_of(field: str) -> Sample:
     return name, tuple(labels), part
 
 
+class Values:
+    """Values of a histogram: a number for each bucket, and the sum."""
+
+    __slots__ = ("_family", "_numbers", "_total")
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+        self._numbers: dict[int, int] = {}
+        self._total = 0.0
+
+    def add(self, value: float, number: int) -> None:
+        """Count a value that came so many times."""
+        at = bisect_left(self._family.buckets, value)
+        self._numbers[at] = self._numbers.get(at, 0) + number
+        self._total += value * number
+
+    def samples(self, labels: tuple[str, ...]) -> Iterator[tuple[Sample, int]]:
+        """Return what was counted."""
+        bounds = (*self._family.buckets, math.inf)
+        for at, number in self._numbers.items():
+            yield (self._family.name, labels, str(bounds[at])), number
+        yield (self._family.name, labels, SUM), round(self._total * MICROS)
+
+
 class Tally:
     """What was counted of a node and not sent yet: a piece costs some additions, and no names are put together."""
 
-    def __init__(self, program: Program, body: int, step: Step) -> None:
-        self.program = program  # as long as it is here no other one has its id
-        self._node = _INSTANCE.sub("", step.name) if program.is_grown(body) else step.name
-        self._queue = step.queue
-        self._done, self._others = 0, Counter[str]()
-        self._taken, self._seconds = [0] * (len(PIECE_SECONDS.buckets) + 1), 0.0
-        self._waits, self._waited = [0] * (len(WAIT_SECONDS.buckets) + 1), 0.0
+    __slots__ = ("_done", "_named", "_others", "_seconds")
 
-    def note(self, claim: Claim, result: TaskResult, state: str) -> None:
-        """Count the pieces of a claim; `state` is what the store made of it."""
+    def __init__(self, named: tuple[str, str]) -> None:
+        self._named = named
+        self._done, self._seconds = 0, Values(PIECE_SECONDS)
+        self._others: dict[str, int] = {}
+
+    def note(self, claim: Claim, result: TaskResult, state: str) -> int:
+        """Count the pieces of a claim, of which the store made `state`; return how many they were."""
         failed = int(result.error is not None)
         done = result.done - claim.lo if claim.lo >= 0 else 1 - failed
         number = done + failed
         self._done += done
         if failed:
-            self._others["failed" if state == "committed" else state] += 1
+            how = "failed" if state == "committed" else state
+            self._others[how] = self._others.get(how, 0) + 1
         if number and not claim.poisoned:
-            self._taken[bisect_left(PIECE_SECONDS.buckets, result.seconds / number)] += number
-            self._seconds += result.seconds
-        if claim.waited is not None:
-            self._waits[bisect_left(WAIT_SECONDS.buckets, claim.waited)] += number
-            self._waited += claim.waited * number
+            self._seconds.add(result.seconds / number, number)
+        return number
 
     def samples(self) -> Iterator[tuple[Sample, int]]:
         """Return what was counted."""
-        named = (self.program.plan.name, self._node)
         for state, number in (("done", self._done), *self._others.items()):
-            yield (PIECES.name, (*named, state), ""), number
-        yield from _histogram(PIECE_SECONDS, named, self._taken, self._seconds)
-        yield from _histogram(WAIT_SECONDS, (self._queue,), self._waits, self._waited)
+            yield (PIECES.name, (*self._named, state), ""), number
+        yield from self._seconds.samples(self._named)
 
 
-def _histogram(
-    family: Family, labels: tuple[str, ...], numbers: Sequence[int], total: float
-) -> Iterator[tuple[Sample, int]]:
-    for bound, number in zip((*family.buckets, math.inf), numbers, strict=True):
-        yield (family.name, labels, str(bound)), number
-    yield (family.name, labels, SUM), round(total * MICROS)
+class Noted:
+    """What a process has counted since it has sent something."""
+
+    def __init__(self) -> None:
+        self.by_step: dict[tuple[int, int, int], Tally] = {}
+        self.programs: dict[int, Program] = {}
+        """As long as a program is here, no other one has its id."""
+        self.by_node: dict[tuple[str, str], Tally] = {}
+        self.waits: dict[str, Values] = {}
+        self.runs = Counter[Sample]()
+
+    def counts(self) -> dict[str, int]:
+        """Return numbers by the names of counters."""
+        counts = self.runs
+        samples = (tally.samples() for tally in self.by_node.values())
+        waits = (values.samples((queue,)) for queue, values in self.waits.items())
+        for sample, number in chain.from_iterable((*samples, *waits)):
+            counts[sample] += number
+        return {field_of(sample): number for sample, number in counts.items() if number}
 
 
 class Counters:
@@ -145,54 +184,67 @@ class Counters:
         self._fleet = fleet
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        self._tallies: dict[tuple[int, int, int], Tally] = {}
-        self._counts = Counter[Sample]()
+        self._noted = Noted()
         self._sending: tuple[str, Mapping[str, int]] | None = None
+        self._refused = set[tuple[str, ...]]()
         self._flushing = threading.Lock()
         self._is_busy = False
-        self._busy = threading.Event()
-        self._thread: threading.Thread | None = None
         self._is_told = False
         _known.add(self)
 
     def count_pieces(self, program: Program, claim: Claim, result: TaskResult, state: str) -> None:
         """Count the pieces of a claim, if they are calls of a task."""
         body, number = claim.scope.body, claim.step
+        step = program.step(body, number)
+        if step.kind != "task":
+            return
         with self._lock:
-            tally = self._tallies.get((id(program), body, number))
-            if tally is None:
-                step = program.step(body, number)
-                if step.kind != "task":
-                    return
-                tally = self._tallies[id(program), body, number] = Tally(program, body, step)
-            tally.note(claim, result, state)
+            noted = self._noted
+            tally = noted.by_step.get((id(program), body, number)) or self._begin(program, body, number)
+            pieces = tally.note(claim, result, state)
+            if claim.waited is not None:
+                values = noted.waits.get(step.queue)
+                if values is None:
+                    values = noted.waits[self._named((step.queue,))[0]] = Values(WAIT_SECONDS)
+                values.add(claim.waited, pieces)
         if not self._is_busy:
             self._send_soon()
 
+    def _begin(self, program: Program, body: int, number: int) -> Tally:
+        noted, name = self._noted, program.step(body, number).name
+        node = _INSTANCE.sub("", name) if program.is_grown(body) else name
+        named = self._named((program.plan.name, node))
+        tally = noted.by_node.get(named)
+        if tally is None:
+            tally = noted.by_node[named] = Tally(named)
+        noted.programs[id(program)], noted.by_step[id(program), body, number] = program, tally
+        return tally
+
+    def _named(self, labels: L) -> L:
+        return cast("L", tuple(OTHER for _ in labels)) if self._refused and labels in self._refused else labels
+
     def count_run(self, dag: str, state: str, seconds: float) -> None:
         """Count a run that this process has ended."""
-        numbers = [0] * (len(RUN_SECONDS.buckets) + 1)
-        numbers[bisect_left(RUN_SECONDS.buckets, seconds)] = 1
+        values = Values(RUN_SECONDS)
+        values.add(seconds, 1)
         with self._lock:
-            self._counts[RUNS.name, (dag, state), ""] += 1
-            for sample, number in _histogram(RUN_SECONDS, (dag, state), numbers, seconds):
-                self._counts[sample] += number
+            labels = self._named((dag, state))
+            for sample, number in (((RUNS.name, labels, ""), 1), *values.samples(labels)):
+                self._noted.runs[sample] += number
         self._send_soon()
 
     def _send_soon(self) -> None:
-        self._is_busy = True
-        self._busy.set()
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="dagcelery-metrics", daemon=True)
-            self._thread.start()
+        timer = threading.Timer(_SECONDS, self._send_now)
+        timer.daemon, timer.name = True, "dagcelery-metrics"
+        with suppress(RuntimeError):  # there is no thread to be had: the next piece tries again, or the end does
+            timer.start()
+            self._is_busy = True
 
-    def _run(self) -> None:
-        while True:
-            self._busy.wait()
-            time.sleep(_SECONDS)
-            self._busy.clear()
-            self._is_busy = False
-            tell(self.flush)
+    def _send_now(self) -> None:
+        self._is_busy = False
+        tell(self.flush)
+        if self._sending is not None and not self._is_busy:
+            self._send_soon()
 
     def flush(self) -> None:
         """Send what was counted. What may have arrived is sent again under the same token, as long as it takes."""
@@ -200,38 +252,28 @@ class Counters:
             return  # it is its parent's
         with self._flushing:
             if self._sending is None:
-                self._sending = uuid.uuid4().hex, self._taken()
+                with self._lock:
+                    noted, self._noted = self._noted, Noted()
+                self._sending = uuid.uuid4().hex, noted.counts()
             try:
                 self._send(*self._sending)
             except DagceleryError as error:
                 if not self._is_told:
                     log.warning("metrics wait here: %s", error, extra={"action": "metrics_wait"})
                 self._is_told = True
-                self._send_soon()
             else:
                 self._sending, self._is_told = None, False
 
-    def _taken(self) -> Mapping[str, int]:
-        with self._lock:
-            counts, self._counts = self._counts, Counter[Sample]()
-            tallies, self._tallies = self._tallies, {}
-        for tally in tallies.values():
-            for sample, number in tally.samples():
-                counts[sample] += number
-        return {field_of(sample): number for sample, number in counts.items() if number}
-
     def _send(self, token: str, counts: Mapping[str, int]) -> None:
-        refused = self._fleet.count(token, counts, _MOST_COUNTERS)
+        """Send numbers, and those for which there is no room as those of others; remember nodes that are others now."""
         others = Counter[str]()
-        for field in refused:
-            others[_with_others(field)] += counts[field]
+        for field in self._fleet.count(token, counts, _MOST_COUNTERS):
+            name, labels, part = sample_of(field)
+            others[field_of((name, tuple(OTHER for _ in labels), part))] += counts[field]
+            if labels[-1] == "done":  # not where only a state, or a bucket, is new
+                self._refused.add(labels[:2])
         if others:
-            self._fleet.count(f"{token}-others", others, 2 * _MOST_COUNTERS)
-
-
-def _with_others(field: str) -> str:
-    name, *labels, part = field.split(_APART)
-    return _APART.join((name, *(OTHER for _ in labels), part))
+            self._fleet.count(f"{token}-others", others, _MOST_COUNTERS + _MOST_OTHERS)
 
 
 _known: weakref.WeakSet[Counters] = weakref.WeakSet()
@@ -245,32 +287,17 @@ def flush_all() -> None:
 
 
 class Counting(Listener):
-    """Counts what the listener hears that it passes on."""
+    """Counts pieces and runs."""
 
-    def __init__(self, counters: Counters, listener: Listener) -> None:
+    def __init__(self, counters: Counters) -> None:
         self._counters = counters
-        self._listener = listener
-
-    def hears_calls(self, view: RunView, claim: Claim) -> bool:
-        """Ask the other."""
-        return self._listener.hears_calls(view, claim)
-
-    def before(self, view: RunView, claim: Claim, index: int) -> None:
-        """Pass it on."""
-        self._listener.before(view, claim, index)
-
-    def after(self, view: RunView, claim: Claim, index: int, error: BaseException | None) -> None:
-        """Pass it on."""
-        self._listener.after(view, claim, index, error)
 
     def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
         """Count the pieces of a claim."""
-        is_kept = self._listener.ended(view, claim, result, response)
         if claim.step >= 0 and response.state != "stale" and view.program.knows(claim.scope.body):
             self._counters.count_pieces(view.program, claim, result, response.state)
-        return is_kept
+        return False
 
     def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
         """Count a run."""
-        self._listener.run_ended(run_id, dag, state, seconds)
         self._counters.count_run(dag, state, seconds)

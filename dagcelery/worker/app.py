@@ -1,15 +1,13 @@
 """Celery's side: our two tasks on an app, a team's or our own, and the app's context of dagcelery.
 
 The context has the app's settings, store and sender, and one engine for each process. This module reads the app's
-configuration, knows where the modules of its tasks are looked for, and translates addresses of Unix sockets and TLS
-between the spellings of Celery and redis-py.
+configuration, and knows where the modules of its tasks are looked for.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import threading
 import time
@@ -17,8 +15,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import replace
 from functools import wraps
+from types import MappingProxyType
 from typing import Any, Final, ParamSpec, cast
-from urllib.parse import parse_qs, urlencode, urlsplit
 
 from celery import Celery, signals
 from celery.result import AsyncResult
@@ -41,6 +39,15 @@ from dagcelery.store.redis import store_on_redis
 from dagcelery.telemetry.metrics import Counters, Counting, flush_all
 from dagcelery.text import shown
 from dagcelery.worker import sender
+from dagcelery.worker.addresses import (
+    celerys,
+    for_celery,
+    for_redis,
+    is_cluster,
+    is_redis,
+    tls_options,
+    transport_options,
+)
 from dagcelery.worker.messages import LINK, WORK, Message, check_queues
 from dagcelery.worker.process import CeleryProcess
 from dagcelery.worker.sender import sending_errors
@@ -123,56 +130,6 @@ def _is_one(module: str | None) -> bool:
     return module in sys.modules and not hasattr(sys.modules[module], "__path__")
 
 
-REDIS_SCHEMES = ("redis://", "rediss://", "redis+socket://", "unix://")
-
-
-def is_redis(url: str | None) -> bool:
-    """Return whether a URL names a Redis."""
-    return bool(url) and str(url).startswith(REDIS_SCHEMES)
-
-
-def has_user(url: str) -> bool:
-    """Return whether a URL names a user, and not only a password."""
-    return bool(urlsplit(url).username)
-
-
-def for_celery(url: str) -> str:
-    """Celery's spelling: ``redis+socket://:password@/path?virtual_host=0``.
-
-    Where a ``rediss://`` URL does not say whether certificates are checked, they are, as by redis-py; Celery's
-    result backend would refuse such a URL, and its broker connection would check nothing.
-    """
-    if url.startswith("rediss:") and "ssl_cert_reqs=" not in url:
-        return _asking(url, {"ssl_cert_reqs": "required"})
-    return _respelled(url, "unix", "db", "redis+socket", "virtual_host")
-
-
-def for_redis(url: str) -> str:
-    """redis-py's spelling: ``unix://:password@/path?db=0``, and ``ssl_cert_reqs=none`` instead of CERT_NONE."""
-    respelled = _respelled(url, "redis+socket", "virtual_host", "unix", "db")
-    return re.sub(r"(?<=[?&]ssl_cert_reqs=)CERT_\w+", lambda found: found[0][5:].lower(), respelled)
-
-
-def secured(url: str, options: object) -> str:
-    """Say in the URL what Celery's ``broker_use_ssl`` or ``redis_backend_use_ssl`` says beside it."""
-    if not isinstance(options, Mapping) or not options or urlsplit(url).scheme not in ("redis", "rediss"):
-        return url
-    query = {name: getattr(value, "name", value) for name, value in options.items() if value is not None}
-    return _asking("rediss" + url[url.index(":") :], query)
-
-
-def _asking(url: str, query: Mapping[str, object]) -> str:
-    return f"{url}{'&' if '?' in url else '?'}{urlencode(query)}"
-
-
-def _respelled(url: str, scheme: str, database: str, new_scheme: str, new_database: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme != scheme:
-        return url
-    number = parse_qs(parts.query).get(database, ["0"])[0]
-    return f"{new_scheme}://{parts.netloc}{parts.path}?{new_database}={number}"
-
-
 WORKER_ID = "DAGCELERY_WORKER_ID"
 """Environment variable by which a worker's children know their worker, forked or spawned."""
 
@@ -239,7 +196,8 @@ class AppContext:
 
     def _tell_end(self, run_id: str, dag: str, state: str, seconds: float) -> None:
         report_run(run_id, dag, state, seconds)
-        self._counters.count_run(dag, state, seconds)
+        if self.settings.metrics == "on":
+            self._counters.count_run(dag, state, seconds)
 
     @property
     def engine(self) -> Engine:
@@ -257,18 +215,20 @@ class AppContext:
                 self.sender,
                 process=CeleryProcess(),
                 worker_id=worker_id,
-                listener=Counting(self._counters, self._listener()),
+                listener=self._listener(),
                 imports=self.imports,
             )
         return self._engine
 
     def _listener(self) -> Listener:
-        announcer = Announcer(self.app)
-        if self.settings.trace == "off":
-            return announcer
-        from dagcelery.telemetry.tracing import Tracing  # raises NotConfigured if OpenTelemetry is not installed
+        listeners: list[Listener] = [Announcer(self.app)]
+        if self.settings.metrics == "on":
+            listeners.insert(0, Counting(self._counters))
+        if self.settings.trace != "off":
+            from dagcelery.telemetry.tracing import Tracing  # raises NotConfigured if OpenTelemetry is not installed
 
-        return Listeners(Tracing(self.store.reader.record), announcer)
+            listeners.insert(0, Tracing(self.store.reader.record))
+        return Listeners(*listeners) if len(listeners) > 1 else listeners[0]
 
     def _check_conf(self) -> None:
         """Refuse settings that were made too late, and would be ignored silently."""
@@ -466,9 +426,9 @@ def settings_of(app: Celery, *, store_url: str | None, signing_key: str | None) 
         import dagcelery.telemetry.tracing  # noqa: F401  # raises NotConfigured if OpenTelemetry is not installed
     derived: dict[str, Any] = {"broker_url": conf.broker_url or settings.broker_url}
     if not settings.store_url:
-        backend, broker = (conf.result_backend, conf.redis_backend_use_ssl), (conf.broker_url, conf.broker_use_ssl)
-        redis_url = next((secured(url, tls) for url, tls in (backend, broker) if is_redis(url)), "")
-        derived["store_url"] = for_redis(redis_url)
+        backend = conf.result_backend, conf.redis_backend_use_ssl, conf.result_backend_transport_options
+        broker = conf.broker_url, conf.broker_use_ssl, conf.broker_transport_options
+        redis_url = derived["store_url"] = celerys(*backend) or celerys(*broker)
         if not redis_url and not conf.task_always_eager:
             raise NotConfigured(
                 f"the app '{app.main}' has no Redis that dagcelery could keep results in",
@@ -503,11 +463,18 @@ _DEFAULTS: dict[str, Any] = {
 class OwnApp(Celery):
     """dagcelery's own Celery app: our defaults, then a celeryconfig that ``--config`` names, then DAGCELERY_*."""
 
+    beside: Mapping[str, dict[str, Any]] = MappingProxyType({})
+    """What Celery is told beside addresses, by the names of its settings: about Sentinels, and how keys begin."""
+
     def on_configure(self) -> None:  # type: ignore[override]  # Celery documents it as a hook
         """Take the celeryconfig late: ``celery -A dagcelery --config module`` names it after the app was found."""
         module = os.environ.get("CELERY_CONFIG_MODULE")
         config = vars(import_from_cwd(module)) if module else {}
         chosen = {name: value for name, value in config.items() if name.islower() and not name.startswith("_")}
+        for name, options in self.beside.items():
+            if not options:
+                continue
+            chosen[name] = options | dict(chosen.get(name) or {})
         self.config_from_object(_DEFAULTS | chosen)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -517,9 +484,19 @@ class OwnApp(Celery):
 
 def make_app(settings: Settings) -> Celery:
     """Return the app that ``celery -A dagcelery worker`` uses, made from settings."""
-    broker, backend = (for_celery(url) or None for url in (settings.broker_url, settings.store_url))
+    broker, backend = settings.broker_url, settings.store_url
+    if is_cluster(backend):  # Celery has no results there; on a Redis it can count the members of chords
+        backend = broker if is_redis(broker) else ""
     changes = {"task_default_queue": settings.queue} if settings.queue else None
-    app = OwnApp("dagcelery", set_as_current=False, broker=broker, backend=backend, changes=changes)
+    addresses: dict[str, Any] = {"broker": for_celery(broker) or None, "backend": for_celery(backend) or None}
+    app = OwnApp("dagcelery", set_as_current=False, changes=changes, **addresses)
+    prefix = {"global_keyprefix": settings.key_prefix} if settings.key_prefix else {}
+    app.beside = {
+        "broker_transport_options": transport_options(broker) | (prefix if is_redis(broker) else {}),
+        "broker_use_ssl": tls_options(broker),
+        "result_backend_transport_options": transport_options(backend) | (prefix if is_redis(backend) else {}),
+        "redis_backend_use_ssl": tls_options(backend),
+    }
     logging.getLogger("dagcelery").setLevel(settings.log_level)
     register(app, settings)
     return app

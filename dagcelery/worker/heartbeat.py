@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import math
 import os
 import platform
 import re
@@ -30,7 +31,8 @@ from kombu.asynchronous import set_event_loop
 from dagcelery.engine.attempts import HARD_SIGNAL
 from dagcelery.engine.interrupts import quiet_logger
 from dagcelery.engine.worker_loop import Engine
-from dagcelery.errors import NotConfigured, SpillUnavailable, StoreUnavailable
+from dagcelery.errors import NotConfigured, SpillUnavailable, StoreRefused, StoreUnavailable
+from dagcelery.store.protocol import Store
 from dagcelery.store.records import TERMINAL, Lost, Swept
 from dagcelery.worker.app import (
     COMMAND,
@@ -147,7 +149,8 @@ def _lost(app_context: AppContext, left: Sequence[str] = ()) -> Lost:
     for worker_id, word in workers.items():
         if word["age"] > _FORGOTTEN_SECONDS:
             store.fleet.retire(worker_id)
-    dead = [worker_id for worker_id, word in workers.items() if word["age"] >= settings.dead_seconds]
+    is_judge = all(each.may_judge() for each in _heartbeats if each.is_of(app_context))
+    dead = [name for name, word in workers.items() if is_judge and word["age"] >= settings.dead_seconds]
     alive = {
         worker_id: (word["at"], word.get("messages")) for worker_id, word in workers.items() if worker_id not in dead
     }
@@ -210,7 +213,7 @@ class Prepared(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
-        _ = app_context_of(worker.app).engine
+        _refuse_store(app_context_of(worker.app).engine.store)
         pool = worker.pool_cls if isinstance(worker.pool_cls, str) else worker.pool_cls.__module__
         if not pool.startswith(self.POOLS):
             raise NotConfigured(
@@ -248,6 +251,16 @@ class Prepared(bootsteps.StartStopStep):
         """
         if not state.reserved_requests:
             set_event_loop(None)
+
+
+def _refuse_store(store: Store) -> None:
+    """Do not start on a store that somebody must see to; one that is out of reach is waited for."""
+    try:
+        store.ping()
+    except StoreRefused:
+        raise
+    except StoreUnavailable as error:
+        log.warning("%s", error, extra={"action": "store_unavailable"})
 
 
 def _new_id(hostname: str) -> str:
@@ -331,6 +344,9 @@ class Heartbeat:
         self._worker_id, self._consumer, self._queues = worker_id, consumer, list[str]()
         self._slots = consumer.controller.concurrency or 1
         seconds = app_context.settings.heartbeat_seconds
+        dead_seconds = app_context.settings.dead_seconds
+        self._gap_seconds = max(1.5 * seconds, dead_seconds - 2 * seconds)
+        self._heard_at = self._judges_from = -math.inf
         self._announcing = Repeated("dagcelery-alive", seconds, self.announce)
         self._sweeping = Repeated("dagcelery-sweep", seconds, lambda: sweep_once(app_context))
 
@@ -354,6 +370,24 @@ class Heartbeat:
             self._app_context.keyring.ids,
             yields=self._app_context.later_priority is not None,
         )
+
+        now = time.monotonic()
+        if self._heard_at < now - self._gap_seconds and self._heard_at > -math.inf:
+            self._judges_from = now + self._app_context.settings.dead_seconds
+        self._heard_at = now
+
+    def may_judge(self) -> bool:
+        """Return whether the silence of other workers is their own.
+
+        While the store is away nobody is heard. Who comes back first would take all others for dead, and their pieces
+        would be charged with it; so it waits as long as they may be silent.
+        """
+        now = time.monotonic()
+        return self._heard_at > now - self._gap_seconds and now >= self._judges_from
+
+    def is_of(self, app_context: AppContext) -> bool:
+        """Return whether it tells of the worker of an app."""
+        return self._app_context is app_context
 
     def stop(self) -> None:
         """Leave in good order: the claims of its children are given back, and do not count as deaths."""

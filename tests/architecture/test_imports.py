@@ -66,7 +66,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "celery": {"worker", "local", "cli/targets", "testing"},
     "billiard": {"worker", "local/ready_worker"},
     "kombu": {"worker/heartbeat", "worker/messages"},
-    "redis": {"store/redis", "testing"},
+    "redis": {"store/redis", "store/redis_clients", "store/redis_errors", "testing"},
     "lupa": {"store/in_process"},
     "cloudpickle": {"payload"},
     "dill": {"payload/formats/dill"},

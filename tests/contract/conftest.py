@@ -17,6 +17,7 @@ from dagcelery.store.protocol import Store
 from dagcelery.store.redis import store_on_redis
 
 OF_EVERY_RUN = (b"k", b"c", b"t", b"n", b"e", b"w", b"s:0", b"o:0")
+LISTS_OF_NO_RUN = (b"dagcelery:key:", b"dagcelery:runs", b"dagcelery:{cache:", b"dagcelery:{counters}")
 OF_NO_RUN = (b"dagcelery:workers", b"dagcelery:active", b"dagcelery:spilled", b"dagcelery:queues")
 
 
@@ -66,7 +67,7 @@ def check_keys(raw: redis.Redis) -> None:
     """Every key has a TTL; every key of a run shares the run's hash tag and stands in its registry."""
     for name in raw.scan_iter(count=1000):
         assert raw.pttl(name) > 0 or not raw.exists(name), f"{name.decode()} has no TTL"
-        if name in OF_NO_RUN or name.startswith((b"dagcelery:key:", b"dagcelery:runs", b"dagcelery:{cache:")):
+        if name in OF_NO_RUN or name.startswith(LISTS_OF_NO_RUN):
             continue
         found = re.fullmatch(rb"(dagcelery:\{[^}]+\})(?::(.+))?", name, re.DOTALL)
         assert found, f"{name.decode()} is outside of its run"

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from dagcelery.store import fleet
-from dagcelery.store.fleet import enroll
+from dagcelery.store.fleet import enrolled
 from dagcelery.store.in_process import store_in_process
 from dagcelery.store.keys import Keys
 from dagcelery.store.protocol import Store
@@ -179,7 +179,7 @@ def test_lists_of_runs_hold_the_newest_ones(store: Store, monkeypatch: pytest.Mo
 def test_who_dies_after_enrolling_a_run_leaves_an_entry_that_goes_by_itself(
     redis_store: Store, raw: redis.Redis
 ) -> None:
-    redis_store.server.run_together([enroll("never-created", "a")])
+    enrolled(redis_store.server, "never-created", "a")
     assert [run.record for run in redis_store.fleet.runs("", math.inf, 10)] == [None]
     raw.zadd(Keys().runs(), {"never-created": 1.0})
     assert redis_store.fleet.runs("", math.inf, 10)[0].record is None
@@ -188,11 +188,12 @@ def test_who_dies_after_enrolling_a_run_leaves_an_entry_that_goes_by_itself(
 
 def test_what_has_expired_is_listed_no_longer_once_others_are_listed(redis_store: Store, raw: redis.Redis) -> None:
     alive = new_run(redis_store, chain(1), name="a")
-    redis_store.server.run_together([enroll(f"gone-{number}", "a") for number in range(8)])
+    for number in range(8):
+        enrolled(redis_store.server, f"gone-{number}", "a")
     lists = raw.keys(Keys().runs() + "*")
     for name in lists:
         for run_id in raw.zrange(name, 0, -1):
             raw.zincrby(name, -3600, run_id)
     for _ in range(200):
-        redis_store.server.run_together([enroll("written-just-now", "a")])
+        enrolled(redis_store.server, "written-just-now", "a")
     assert [raw.zrange(name, 0, -1) for name in lists] == [[alive.encode(), b"written-just-now"]] * 2

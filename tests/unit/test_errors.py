@@ -48,6 +48,7 @@ EXAMPLES = [
     errors.StoreUnavailable("connection refused", "redis://h"),
     errors.StoreRefused("You can't write against a read only replica.", "redis://h"),
     errors.StoreFull("OOM command not allowed", "redis://h"),
+    errors.StoreDamaged("a script in the store at redis://h", "fails: WRONGTYPE", "delete the run"),
     errors.SpillDamaged("parameter 'x'", "its file is missing", "keep it"),
     errors.SpillUnavailable("file:///var/dagcelery", "written", "OSError: no space"),
     errors.BrokerUnavailable("connection refused", "redis://h"),

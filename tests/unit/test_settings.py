@@ -29,6 +29,7 @@ def test_every_setting_has_a_variable_of_its_name() -> None:
         "run_url": "https://dags.example.com/{run}",
         "flower_url": "https://flower.example.com",
         "trace": "child",
+        "metrics": "on",
         "trace_link": "https://traces.example.com/{run}",
         "log_link": "https://logs.example.com/{run}/{node}",
         "web_token": "a token of 16 characters, or more",

@@ -13,7 +13,8 @@ _PARTS = {
     **dict.fromkeys(("clear", "sweep"), ("prelude", "claims", "skipping")),
     **dict.fromkeys(("claim", "release", "refuse", "resume"), ("prelude", "claims")),
     **dict.fromkeys(("block", "unblock", "wake_ups"), ("prelude", "claims")),
-    **dict.fromkeys(("look", "enroll", "heartbeat", "count", "reserve", "limit", "cache_set", "cache_delete"), ()),
+    **dict.fromkeys(("look", "enroll", "heartbeat", "count", "reserve", "limit"), ()),
+    **dict.fromkeys(("cache_set", "cache_delete", "probe"), ()),
 }
 """The parts in front of a verb; for the others it is the prelude alone."""
 

@@ -1,7 +1,7 @@
--- Read what a run lets wait: of each queue how many pieces are ready, and since when the one is that waits longest. Of
+-- Read what a run lets wait: of each queue how many pieces are ready, and for how long the one that waits longest. Of
 -- very many ready steps those that come first and last are looked at, the others count as one piece each; of a fan-out its
 -- first ranges. Nothing waits in a run that is held. It changes nothing.
--- request: most (steps that are looked at). Answers the DAG, and [[queue, pieces, since, or 0 if nothing tells]...].
+-- request: most (steps that are looked at). Answers the DAG, and [[queue, pieces, seconds, or -1 if nothing tells]...].
 local rows = {}
 
 local function waiting(member) -- pieces of a ready step, and since when
@@ -28,7 +28,7 @@ local function look(queue, left)
     local number, at = waiting(member)
     pieces, oldest = pieces + number - 1, math.min(oldest, at)
   end
-  rows[#rows + 1] = { queue, pieces, oldest < math.huge and math.max(oldest, since) or 0 }
+  rows[#rows + 1] = { queue, pieces, oldest < math.huge and math.max(0, now - math.max(oldest, since)) or -1 }
   return #members
 end
 

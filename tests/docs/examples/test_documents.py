@@ -40,7 +40,7 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
-SERVING = re.compile(r"celery -A \S+ (worker|beat)\b|dagcelery worker\b|dagcelery dev$|dagcelery ui\b|uvicorn ")
+SERVING = re.compile(r"celery -A \S+ (worker|beat)\b|dagcelery (worker|ui|metrics)\b|dagcelery dev$|uvicorn ")
 
 
 @dataclasses.dataclass(frozen=True)

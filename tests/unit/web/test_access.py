@@ -171,3 +171,16 @@ def test_only_the_pages_own_files_are_served(world: World, path: str) -> None:
     answer = page(world).get(f"/static/{path}")
     assert answer.status_code == 404
     assert "import" not in answer.text
+
+
+def test_a_scraper_shows_the_token_with_each_request_and_may_do_nothing_else_with_it(world: World) -> None:
+    shows = {"Authorization": "Bearer what nobody knows"}
+    scraper = page(world, token=Token("what nobody knows"))
+    assert "dagcelery_up 1.0" in scraper.get("/metrics", headers=shows).text
+    assert scraper.get("/api/runs", headers=shows).status_code == 401
+    for headers in ({}, {"Authorization": "Bearer something else"}, {"Authorization": "Basic what nobody knows"}):
+        assert scraper.get("/metrics", headers=headers).json()["error"]["type"] == "WrongToken"
+    once = page(world, token=Token("what nobody knows", single_use=True))
+    assert once.get("/metrics", headers=shows).status_code == 401
+    assert page(world, authorize=lambda request, action: False).get("/metrics").status_code == 403
+    assert page(world).get("/metrics").status_code == 200

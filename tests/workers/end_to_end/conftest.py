@@ -13,6 +13,7 @@ from dagcelery.client import set_default
 from dagcelery.local import Cluster, cluster
 from unit.hooks.mailbox import Mailbox
 
+from .several_servers import store_client
 from .site import USERLAND, Site, site
 from .surroundings import CHOSEN, SURROUNDINGS, missing
 
@@ -91,5 +92,5 @@ def hard(session_hard: Cluster) -> Iterator[Cluster]:
 @pytest.fixture
 def raw(at: Site) -> Iterator[redis.Redis]:
     """A plain client of the site's Redis."""
-    with redis.Redis.from_url(at.store_url) as client:
+    with store_client(at.store_url) as client:
         yield client

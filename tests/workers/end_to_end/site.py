@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -10,13 +11,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import redis
-
 from dagcelery.local import Cluster, Process, cluster
 from dagcelery.store.keys import Keys
 from dagcelery.store.wire import event
-from dagcelery.worker.app import is_redis
+from dagcelery.worker.addresses import for_celery, is_cluster, is_redis, transport_options
 
+from .several_servers import store_client
 from .surroundings import CHOSEN, SURROUNDINGS
 
 USERLAND = Path(__file__).parent / "userland"
@@ -80,8 +80,13 @@ class Site:
     def team(self) -> dict[str, str]:
         """What a team's process is told: of dagcelery's addresses only the store's, where their app has no Redis."""
         backend = self.cluster.environment.get("TEAM_BACKEND", self.store_url)
+        if is_cluster(backend):
+            backend = "rpc://"
         addresses = {"DAGCELERY_BROKER_URL": "", "DAGCELERY_STORE_URL": "" if is_redis(backend) else self.store_url}
-        return {"TEAM_BROKER": self.broker_url, "TEAM_BACKEND": backend, **addresses}
+        beside = {"broker": transport_options(self.broker_url), "result_backend": transport_options(backend)}
+        options = json.dumps({f"{name}_transport_options": each for name, each in beside.items()})
+        celerys = {"TEAM_BROKER": for_celery(self.broker_url), "TEAM_BACKEND": for_celery(backend)}
+        return {**celerys, "TEAM_OPTIONS": options, **addresses}
 
     def hire(self, name: str, *options: str, app: str = "dagcelery", env: Mapping[str, str] | None = None) -> Worker:
         """Start a worker without waiting for it."""
@@ -106,7 +111,7 @@ class Site:
     def await_event(self, run_id: str, kind: str, piece: str = "") -> None:
         """Wait until a run's stream tells of something, such as a piece being "done"."""
         last = b"0"
-        with redis.Redis.from_url(self.store_url, socket_timeout=BOOT_SECONDS) as raw:
+        with store_client(self.store_url, socket_timeout=BOOT_SECONDS) as raw:
             while True:
                 found = raw.xread({Keys().run(run_id, "e"): last}, block=int(BOOT_SECONDS * 1000))
                 assert found, f"{run_id} never told of {kind} {piece}"

@@ -1,4 +1,4 @@
-"""Brokers and stores other than the embedded server: RabbitMQ, a Redis with TLS, a store on another server.
+"""Brokers and stores other than the embedded server: RabbitMQ, a Redis with TLS or behind Sentinels, a cluster.
 
 DAGCELERY_TEST_SURROUNDINGS chooses. Their servers listen on this machine's loopback only, on ports and in
 folders of their own, and end with the block.
@@ -23,12 +23,18 @@ from dagcelery.local import Process, Server
 from dagcelery.local.guard import Guard, tail
 from dagcelery.local.server import free_ports
 
+from .several_servers import nodes, sentinels
+
 CHOSEN = os.environ.get("DAGCELERY_TEST_SURROUNDINGS", "embedded")
 START_SECONDS = 90.0
 STOP_SECONDS = 20.0
 # Debian's /usr/sbin/rabbitmq-server would change the user; what it calls runs for anybody.
 SEARCHED = os.pathsep.join(("/usr/lib/rabbitmq/bin", os.environ.get("PATH", os.defpath), "/usr/sbin"))
-PROGRAMS = {"rabbitmq": ("rabbitmq-server", "epmd"), "tls": ("redis-server", "openssl")}
+PROGRAMS = {
+    "rabbitmq": ("rabbitmq-server", "epmd"),
+    "tls": ("redis-server", "openssl"),
+    "sentinel": ("redis-server",),
+}
 PACKAGES = {"epmd": "erlang-base"}
 
 Environment = dict[str, str]
@@ -46,6 +52,7 @@ def nobody_at(port: int) -> str:
     """The address of a broker of the chosen kind that does not answer."""
     at = f"127.0.0.1:{port}"
     spelled = {"rabbitmq": f"amqp://guest:secret@{at}//", "tls": f"rediss://:secret@{at}/5?ssl_cert_reqs=none"}
+    spelled["sentinel"] = f"redis+sentinel://:secret@{at}/dags/0?sentinel_password=secret"
     return spelled.get(CHOSEN, f"redis://:secret@{at}/0")
 
 
@@ -57,13 +64,13 @@ def embedded() -> Iterator[Environment]:
 
 # -- RabbitMQ -------------------------------------------------------------------------------------
 @contextmanager
-def rabbitmq() -> Iterator[Environment]:
+def rabbitmq(*options: str) -> Iterator[Environment]:
     """RabbitMQ carries messages, the embedded server remembers; a team's results travel through RabbitMQ, too."""
     with Guard() as guard:
         amqp, distribution, mapper = free_ports(3)
         password = secrets.token_hex(16)
         url = f"amqp://tester:{password}@127.0.0.1:{amqp}//"
-        environment = node(guard.directory, password, amqp, distribution, mapper)
+        environment = node(guard.directory, password, amqp, distribution, mapper, *options)
         names = ["epmd", "-port", str(mapper), "-address", "127.0.0.1"]  # else RabbitMQ leaves one behind for all
         guard.start(names, log=guard.directory / "epmd.log", environment=environment)
         log = guard.directory / "rabbitmq.log"
@@ -73,11 +80,12 @@ def rabbitmq() -> Iterator[Environment]:
         broker.stop(STOP_SECONDS)
 
 
-def node(folder: Path, password: str, amqp: int, distribution: int, mapper: int) -> Environment:
+def node(folder: Path, password: str, amqp: int, distribution: int, mapper: int, *options: str) -> Environment:
     """Configure a node of its own, and say where its configuration is."""
     config = folder / "rabbitmq.conf"
     config.touch(mode=0o600)
-    config.write_text(f"listeners.tcp.1 = 127.0.0.1:{amqp}\ndefault_user = tester\ndefault_pass = {password}\n")
+    lines = [f"listeners.tcp.1 = 127.0.0.1:{amqp}", "default_user = tester", f"default_pass = {password}", *options]
+    config.write_text("".join(f"{line}\n" for line in lines))
     (folder / "plugins").write_text("[].\n")
     (folder / "no-environment").touch()
     return {
@@ -179,12 +187,29 @@ def two_servers() -> Iterator[Environment]:
         yield {"DAGCELERY_STORE_URL": url, "TEAM_BACKEND": url}
 
 
+# -- servers that stand in for each other ---------------------------------------------------------
+@contextmanager
+def sentinel() -> Iterator[Environment]:
+    """A master with a replica and three Sentinels carries messages and remembers."""
+    with sentinels() as servers:
+        yield {"DAGCELERY_BROKER_URL": servers.url, "DAGCELERY_STORE_URL": servers.url}
+
+
+@contextmanager
+def of_nodes() -> Iterator[Environment]:
+    """The embedded server carries messages, a cluster of three masters remembers."""
+    with nodes() as servers:
+        yield {"DAGCELERY_STORE_URL": servers.url}
+
+
 # -- all ------------------------------------------------------------------------------------------
 SURROUNDINGS: dict[str, Callable[[], AbstractContextManager[Environment]]] = {
     "embedded": embedded,
     "rabbitmq": rabbitmq,
     "tls": tls,
     "two-servers": two_servers,
+    "sentinel": sentinel,
+    "cluster": of_nodes,
 }
 
 

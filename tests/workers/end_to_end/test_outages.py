@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from dagcelery.local import Cluster, Server
 from dagcelery.settings import Settings
 
 from .hard import SECONDS, eventually, node
+from .several_servers import limit_memory, masters_of, store_client
 from .surroundings import nobody_at
 
 
@@ -104,20 +106,43 @@ def test_in_a_full_store_workers_wait_and_users_make_room(tmp_path: Path, hard: 
     run = hardships.held_items.submit(folder=str(tmp_path), n=6)
     eventually(lambda: len(traces(tmp_path)) == 2)
     other = hardships.held_items.submit(folder=str(tmp_path / "other"), n=6)
-    with redis.Redis.from_url(hard.client.settings.store_url) as raw:
-        raw.config_set("maxmemory", 1)
-        try:
-            (tmp_path / "go").touch()
-            with pytest.raises(StoreFull):
-                hardships.held_items.submit(folder=str(tmp_path / "other"), n=6)
-            assert other.cancel("there is no room") is RunState.CANCELLED
-            other.delete()
-            until = is_heard() + 2 * hard.client.settings.dead_seconds
-            eventually(lambda: is_heard() > until)
-            assert node(run, "held").done == 0
-            with pytest.raises(ResultTimeout, match=r"the store is full \(.* MB of 0.0 MB maxmemory\): results wait"):
-                run.result(timeout=0.01)
-        finally:
-            raw.config_set("maxmemory", 0)
+    limit_memory(hard.client.settings.store_url, 1)
+    try:
+        (tmp_path / "go").touch()
+        with pytest.raises(StoreFull):
+            hardships.held_items.submit(folder=str(tmp_path / "other"), n=6)
+        assert other.cancel("there is no room") is RunState.CANCELLED
+        other.delete()
+        until = is_heard() + 2 * hard.client.settings.dead_seconds
+        eventually(lambda: is_heard() > until)
+        assert node(run, "held").done == 0
+        with pytest.raises(ResultTimeout, match=r"the store is full \(.* MB of 0.0 MB maxmemory\): results wait"):
+            run.result(timeout=0.01)
+    finally:
+        limit_memory(hard.client.settings.store_url, 0)
     assert run.result(SECONDS) == list(range(6))
     assert sorted(traces(tmp_path)) == [*map(str, range(6)), "last"]
+
+
+def test_a_store_that_takes_no_writes_for_a_while_is_waited_for(tmp_path: Path, hard: Cluster) -> None:
+    def refused() -> int:
+        counts = (server.info("errorstats").get("errorstat_NOREPLICAS", {"count": 0}) for server in masters)
+        return sum(int(each["count"]) for each in counts)
+
+    run = hardships.held_items.submit(folder=str(tmp_path), n=6)
+    eventually(lambda: len(traces(tmp_path)) == 2)
+    with ExitStack() as stack:
+        masters = [stack.enter_context(store_client(url)) for url in masters_of(hard.client.settings.store_url)]
+        for server in masters:
+            server.config_set("min-replicas-to-write", 9)
+        try:
+            before = refused()
+            (tmp_path / "go").touch()
+            with pytest.raises(StoreUnavailable, match=r"NOREPLICAS.*wait for its replicas"):
+                run.cancel("it takes no writes")
+            eventually(lambda: refused() > before + 9)
+        finally:
+            for server in masters:
+                server.config_set("min-replicas-to-write", 0)
+    assert run.result(SECONDS) == list(range(6))
+    assert {*traces(tmp_path)} == {*map(str, range(6)), "last"}

@@ -121,9 +121,9 @@ def test_whoever_waits_too_short_is_told_so_and_the_run_goes_on(at: Site, tmp_pa
 def test_a_deleted_run_leaves_nothing_behind(at: Site, raw: Any) -> None:
     run = pipelines.map_reduce.submit(n=300)
     run.result(timeout=SECONDS)
-    assert raw.keys(f"*{run.id}*")
+    assert list(raw.scan_iter(f"*{run.id}*"))
     run.delete()
-    assert not raw.keys(f"*{run.id}*")
+    assert not list(raw.scan_iter(f"*{run.id}*"))
     with pytest.raises(RunNotFound):
         run.result()
 

@@ -9,7 +9,7 @@ import redis
 
 from dagcelery import Run, RunState, aruns, dag, errors, runs, task
 from dagcelery.local import Cluster
-from dagcelery.store.fleet import enroll
+from dagcelery.store.fleet import enrolled
 from dagcelery.store.keys import Keys
 
 from .conftest import SECONDS
@@ -65,11 +65,11 @@ def test_runs_in_one_state_are_found_behind_others(submitted: list[Run[int]]) ->
 def test_there_may_be_more_runs_than_are_read_at_once(cluster: Cluster) -> None:
     store = cluster.client.store
     for number in range(450):
-        store.server.run_together([enroll(f"ghost-{number}", "listed-often")])
+        enrolled(store.server, f"ghost-{number}", "listed-often")
     run = listed.options(key="behind").submit()
-    store.server.run_together([enroll(run.id, "listed-often")])
+    enrolled(store.server, run.id, "listed-often")
     for number in range(450, 900):
-        store.server.run_together([enroll(f"ghost-{number}", "listed-often")])
+        enrolled(store.server, f"ghost-{number}", "listed-often")
     assert [found.id for found in runs("listed-often")] == [run.id]
 
 

@@ -345,3 +345,16 @@ def perilous(x: int) -> int:
 @dag
 def survivors(n: int) -> list[Any]:
     return described([perilous(x) for x in numbers(n)])
+
+
+# -- servers that stand in for each other ------------------------------------------------------
+@task
+def stamped(folder: str, x: int) -> int:
+    trace(folder, f"{x} {time.time():.3f}")
+    time.sleep(0.03)
+    return x
+
+
+@dag
+def stamped_items(folder: str, n: int) -> list[int]:
+    return [stamped(folder, x) for x in numbers(n)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from celery import Celery
@@ -9,6 +10,7 @@ from celery import Celery
 from dagcelery import attach
 
 app = Celery("team", broker=os.environ["TEAM_BROKER"], backend=os.environ["TEAM_BACKEND"])
+app.conf.update(json.loads(os.environ["TEAM_OPTIONS"]))
 app.conf.update(task_default_queue="team", broker_connection_retry_on_startup=True, include=["pipelines"])
 before = dict(app.conf.changes)
 client = attach(app)
