@@ -15,7 +15,7 @@ from functools import partial
 from itertools import chain, groupby, islice, starmap
 from typing import Any
 
-from dagcelery.errors import RunNotFound
+from dagcelery.errors import RunNotFound, StoreUnavailable
 from dagcelery.store import clearing, counting, garbage, wire
 from dagcelery.store.fleet import FleetAdapter, enrolled, look_at
 from dagcelery.store.protocol import ActiveRun, AsyncListen, Listen, ResultCache, Store, StoreServer, Waiting
@@ -226,19 +226,20 @@ class MachineAdapter:
     def __init__(self, server: StoreServer) -> None:
         self._server = server
         self._keys = server.keys
-        self._stager = Stager(self._run)
 
     def reserve(self, reservation: str, run_id: str, ttl_seconds: int, instead_of: str = "") -> str:
         request = {"run": run_id, "instead_of": instead_of, "ttl": ttl_seconds}
         return str(self._server.run("reserve", self._keys.reservation(reservation), request).decode())
 
     def create(self, run: NewRun) -> Response:
-        parts = self._stager.new_run(run)
+        stager = self._stager()
+        parts = stager.new_run(run)
         about = wire.new_run(run) | {"parts": [(name, [field for field, _ in fields]) for name, fields in parts]}
+        about |= stager.staged
         payloads = [data for _, fields in parts for _, data in fields]
         create = ("create", self._keys.run(run.id), about, *payloads)
         answer, _ = enrolled(self._server, run.id, run.name, create, look_at(self._keys, run.id, 0))
-        return wire.response(answer)
+        return wire.response(answer, stager.kept(wire.header(answer)))
 
     def admit(self, run_id: str, still: str = "") -> Response:
         return self._call("admit", run_id, {"still": still or None})
@@ -255,21 +256,22 @@ class MachineAdapter:
         token: str,
         request: ClaimRequest | None,
     ) -> Response:
-        verb, payloads, pieces = "finish", list[bytes](), list[dict[str, Any]]()
+        stager, verb, payloads, pieces = self._stager(), "finish", list[bytes](), list[dict[str, Any]]()
         about: dict[str, Any] = {"owner": owner, "token": token, "pieces": pieces}
         if request is not None:
             about["want"] = wire.claim_request(request)
         for claim, result in executed:
             pieces.append(said := wire.result(claim, result))
-            payloads += self._stage_outputs(run_id, claim, result, said)
+            payloads += _stage_outputs(stager, run_id, claim, result, said)
             payloads += [result.log] if result.log else []
         if result.failure is not None:
             verb, about["seed"] = "fail", wire.seed()
             payloads += [*(b.data for blocks in result.markers.values() for b in blocks), result.failure]
         ready, completed = list[ReadyStep](), list[Completed]()
+        about |= stager.staged
         while True:
             answer = self._run(verb, run_id, about, *payloads)
-            head = wire.header(answer)
+            head = stager.kept(wire.header(answer))
             if not head.get("more"):
                 break
             ready += wire.opened(head)
@@ -279,25 +281,6 @@ class MachineAdapter:
         if not ready and not completed:
             return response
         return replace(response, opened=[*ready, *response.opened], completed=[*completed, *response.completed])
-
-    def _stage_outputs(self, run_id: str, claim: Claim, result: TaskResult, about: dict[str, Any]) -> list[bytes]:
-        """Write what is large ahead; name the rest in the request, and return its bytes."""
-        payloads: list[bytes] = []
-        home = claim.scope.parent if claim.step == CLOSE else claim.scope.id
-        if result.values:
-            # What closes a scope writes in the parent, where it must not meet what attempts there have staged.
-            attempt = f"{claim.attempt}c" if claim.step == CLOSE else claim.attempt
-            values = self._stager.values(run_id, home, attempt, result.values)
-            about["tokens"] = list(values)
-            payloads += values.values()
-        if result.blocks:
-            blocks, rest = wire.few(result.blocks)
-            # Results of items are kept beside those of other attempts, the latest wins; a list belongs to one attempt.
-            of_items = claim.step == CLOSE or claim.lo >= 0
-            self._stager.blocks(run_id, home, 0 if of_items else claim.attempt, rest)
-            about["blocks"] = wire.block_names(blocks)
-            payloads += [b.data for b in blocks]
-        return payloads
 
     def delegate(
         self,
@@ -313,43 +296,20 @@ class MachineAdapter:
         if request is not None:
             about["want"] = wire.claim_request(request)
         ready: list[ReadyStep] = []
-        start = 0
+        stager, start = self._stager(), 0
         while True:
-            described, payloads = self._describe(run_id, claim, children[start:])
+            described, payloads = _describe(stager, run_id, claim, children[start:])
             last = start + len(described) == len(children)
-            portion = about | {"children": described, "from": start, "last": last}
+            portion = about | {"children": described, "from": start, "last": last} | stager.staged
             if log and last:
                 portion["log"] = True
                 payloads.append(log)
             answer = self._run("delegate", run_id, portion, *payloads)
-            head = wire.header(answer)
+            head = stager.kept(wire.header(answer))
             ready += wire.opened(head)
             if not head.get("more"):
                 return replace(wire.response(answer, head), opened=ready)
             start = head["more"]
-
-    def _describe(
-        self, run_id: str, claim: Claim, children: Sequence[Child]
-    ) -> tuple[list[dict[str, Any]], list[bytes]]:
-        """Say what scopes to open, as many as fit into one script, and what bytes they begin with."""
-        described: list[dict[str, Any]] = []
-        payloads: list[bytes] = []
-        left = CHUNK_BYTES
-        for child in islice(children, 100):
-            scope = scope_id(run_id, claim.scope.id, claim.step, child.index)
-            values = self._stager.values(run_id, scope, claim.attempt, child.values)
-            blocks, rest = wire.few(child.blocks)
-            left -= sum(map(len, values.values())) + sum(len(b.data) for b in blocks)
-            if left < 0 and described:
-                break
-            self._stager.blocks(run_id, scope, claim.attempt, rest)
-            payloads += [*values.values(), *(b.data for b in blocks)]
-            about = {"id": scope, "index": child.index, "tokens": list(values), "lists": dict(child.lists)}
-            if child.plan is not None:
-                self._stager.child_plan(run_id, scope, child.plan)
-                about |= {"body": child.plan.body, "queues": child.plan.queues}
-            described.append(about | {"blocks": wire.block_names(blocks)})
-        return described, payloads
 
     def number(self, run_id: str, bodies: int) -> int:
         first = json.loads(self._run("number", run_id, {"count": bodies})[0]).get("first")
@@ -456,15 +416,80 @@ class MachineAdapter:
     def _run(self, verb: str, run_id: str, request: Mapping[str, Any], *payloads: bytes) -> Any:
         return self._server.run(verb, self._keys.run(run_id), request, *payloads)
 
+    def _stager(self) -> Stager:
+        return Stager(self._run, self._server.shown_url)
+
     def _call(self, verb: str, run_id: str, request: Mapping[str, Any], *payloads: bytes) -> Response:
         return wire.response(self._run(verb, run_id, request, *payloads))
 
 
-class Stager:
-    """Stages through `run`, which runs a verb on a run. Only for a run that is not created yet is a `ttl` needed."""
+def _stage_outputs(stager: Stager, run_id: str, claim: Claim, result: TaskResult, about: dict[str, Any]) -> list[bytes]:
+    """Write what is large ahead; name the rest in the request, and return its bytes."""
+    payloads: list[bytes] = []
+    home = claim.scope.parent if claim.step == CLOSE else claim.scope.id
+    if result.values:
+        # What closes a scope writes in the parent, where it must not meet what attempts there have staged.
+        attempt = f"{claim.attempt}c" if claim.step == CLOSE else claim.attempt
+        values = stager.values(run_id, home, attempt, result.values)
+        about["tokens"] = list(values)
+        payloads += values.values()
+    if result.blocks:
+        blocks, rest = wire.few(result.blocks)
+        # Results of items are kept beside those of other attempts, the latest wins; a list belongs to one attempt.
+        of_items = claim.step == CLOSE or claim.lo >= 0
+        stager.blocks(run_id, home, 0 if of_items else claim.attempt, rest)
+        about["blocks"] = wire.block_names(blocks)
+        payloads += [b.data for b in blocks]
+    return payloads
 
-    def __init__(self, run: Callable[..., Any]) -> None:
+
+def _describe(
+    stager: Stager, run_id: str, claim: Claim, children: Sequence[Child]
+) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """Say what scopes to open, as many as fit into one script, and what bytes they begin with."""
+    described: list[dict[str, Any]] = []
+    payloads: list[bytes] = []
+    left = CHUNK_BYTES
+    for child in islice(children, 100):
+        scope = scope_id(run_id, claim.scope.id, claim.step, child.index)
+        values = stager.values(run_id, scope, claim.attempt, child.values)
+        blocks, rest = wire.few(child.blocks)
+        left -= sum(map(len, values.values())) + sum(len(b.data) for b in blocks)
+        if left < 0 and described:
+            break
+        stager.blocks(run_id, scope, claim.attempt, rest)
+        payloads += [*values.values(), *(b.data for b in blocks)]
+        about = {"id": scope, "index": child.index, "tokens": list(values), "lists": dict(child.lists)}
+        if child.plan is not None:
+            stager.child_plan(run_id, scope, child.plan)
+            about |= {"body": child.plan.body, "queues": child.plan.queues}
+        described.append(about | {"blocks": wire.block_names(blocks)})
+    return described, payloads
+
+
+class Stager:
+    """Stages for one call through `run`, which runs a verb on a run. Only for a run that is not created yet is a `ttl`
+    needed.
+    """
+
+    def __init__(self, run: Callable[..., Any], shown_url: str) -> None:
         self._run = run
+        self._shown_url = shown_url
+        self._token = ""
+        self._portions = 0
+
+    @property
+    def staged(self) -> dict[str, Any]:
+        """What a request says of what was staged for it."""
+        return {"staged": [self._token, self._portions]} if self._portions else {}
+
+    def kept(self, head: dict[str, Any]) -> dict[str, Any]:
+        """Return an answer's header, unless it says that the server has lost what was done before: then the call is to
+        be made again from its beginning, as after any outage.
+        """
+        if head.get("lost"):
+            raise StoreUnavailable("it has lost the first part of a call, as another server took over", self._shown_url)
+        return head
 
     def new_run(self, run: NewRun) -> list[tuple[str, list[tuple[str, bytes]]]]:
         """Stage what is large of a new run; return the rest, fields by key, which one script can write."""
@@ -498,8 +523,8 @@ class Stager:
         parts = list(wire.plan_fields(child.plan))
         about = [("of", f"{scope}/{len(parts)}".encode())]
         for number, body in enumerate(child.topology):
-            plan = (*about, *parts) if number == 0 else ()
-            self._fields(run_id, f"g:{child.body + number}", chain(wire.topology_fields(body), plan))
+            first, last = (about, parts) if number == 0 else ((), ())
+            self._fields(run_id, f"g:{child.body + number}", chain(first, wire.topology_fields(body), last))
 
     def values(self, run_id: str, scope: str, attempt: int | str, values: Mapping[str, bytes]) -> dict[str, bytes]:
         """Stage the values that are too large; return what the commit shall store for all."""
@@ -536,8 +561,10 @@ class Stager:
             self._stage(run_id, name, portion, ttl)
 
     def _stage(self, run_id: str, name: str, fields: Sequence[tuple[str, bytes]], ttl: int | None) -> None:
-        request = {"key": name, "fields": [field for field, _ in fields], "ttl": ttl}
-        self._run("stage", run_id, request, *(data for _, data in fields))
+        self._token = self._token or uuid.uuid4().hex[:16]
+        self._portions += 1
+        request = {"key": name, "fields": [field for field, _ in fields], "ttl": ttl} | self.staged
+        self.kept(wire.header(self._run("stage", run_id, request, *(data for _, data in fields))))
 
 
 def assemble(server: StoreServer, cache: ResultCache) -> Store:

@@ -136,5 +136,5 @@ def forget(local: Cluster) -> None:
             with suppress(RunNotFound):
                 Run(run_id, client=local.client).cancel("its test is over", terminate=True)
         for name in server.scan_iter(count=1000):
-            if name != keys.workers and not name.startswith(BINDINGS):
+            if name != keys.workers and not name.startswith(keys.prefix + BINDINGS):
                 server.unlink(name)

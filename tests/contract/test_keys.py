@@ -311,7 +311,7 @@ def test_a_small_run_is_created_with_one_round_trip(redis_store: Store) -> None:
     asked: list[str] = []
 
     class Seen:
-        keys = redis_store.server.keys
+        keys, shown_url = redis_store.server.keys, redis_store.server.shown_url
 
         def __getattr__(self, name: str) -> Any:
             asked.append(name)

@@ -522,12 +522,12 @@ end
 
 -- A call that is repeated, because its reply was lost, gets the answer that it got. A verb that works in portions is
 -- called with one token; it goes on where the last answer's `more` says, and from nowhere else.
-local function repeated()
+local function repeated() -- or nil, and whether it is the next portion of the last call
   local last = req.owner and call('HGET', key('t'), req.owner)
   if not last or string.sub(last, 1, #req.token + 1) ~= req.token .. ' ' then return nil end
   local text = string.sub(last, #req.token + 2)
   local head = cjson.decode(text)
-  if head.more and head.more == (req.from or 0) then return nil end
+  if head.more and head.more == (req.from or 0) then return nil, true end
   return answer(text, each(head.claims, at_length))
 end
 
@@ -558,6 +558,7 @@ end
 
 local function conclude(verdicts, more)
   write_together()
+  if req.staged and not more then call('HDEL', key('sg'), req.staged[1]) end
   local head = { states = verdicts, more = more }
   if due and now >= due and is_active() then timing().run_due() end
   if req.want and not more then

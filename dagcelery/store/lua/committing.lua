@@ -1,7 +1,7 @@
 -- Comes behind the prelude, the claims and the skipping in `finish` and `fail`: which call may commit a piece, and what a
 -- commit writes.
 -- request: owner, token, pieces [{scope, step, lo, hi, attempt, done, tokens, lists, blocks [[token, lo, hi, attempt]...],
---          failed, cached, started, seconds, follows, log}...], from, want; what is empty may be left out.
+--          failed, cached, started, seconds, follows, log}...], staged [token, how many portions], from, want; what is empty may be left out.
 -- ARGV 2..: for each piece the values of its tokens, then its blocks, then what it has logged, if `log` says so
 if not state then
   local verdicts = {}
@@ -10,6 +10,7 @@ if not state then
 end
 local again = repeated()
 if again then return again end
+if lacks_staged() then return reply({ lost = true }) end
 
 local function read_pieces() -- as they were said, with what is known of each here; what has to be read is read at once
   local pieces, names, steps = {}, {}, {}

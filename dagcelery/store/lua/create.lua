@@ -5,8 +5,9 @@
 -- expire; one that dies after it a run for whose ready steps the sweep sends messages. Again with the same id: nothing changes.
 -- request: name, ttl, deadline (seconds, or null), outlives (failures do not end it), hooks (a queue), held,
 --          reservation, fingerprint, trace, shown (parameters, as JSON), bodies (how many), queues, lists {token: items},
---          parts [[key below the run's, [field...]]...]. ARGV 2..: the bytes of all fields
+--          staged [token, how many portions], parts [[key below the run's, [field...]]...]. ARGV 2..: the bytes of all fields
 if state then return reply({}) end
+if lacks_staged() then return reply({ lost = true }) end
 ttl, state = req.ttl, 'pending'
 local record = { 'name', req.name, 'state', state, 'created', moment, 'ttl', ttl, 'queues', cjson.encode(req.queues), 'epoch', 1, 'scopes', 0, 'bodies', req.bodies }
 local function add(name, value)

@@ -2,14 +2,16 @@
 -- from now on the pieces are as alive as their scopes. A worker that dies before this call has opened nothing; one that
 -- dies between two portions has opened some, and the worker that claims the items again skips those: a scope that exists is
 -- never opened twice. A child plan and its topology were staged before, under a number of its own.
--- request: owner, token, scope, step, lo, hi, attempt, from, last (no children follow), want,
+-- request: owner, token, scope, step, lo, hi, attempt, from, last (no children follow), staged, want,
 --          children [{id, index, tokens, lists, blocks [[token, lo, hi, attempt]...], body and queues of a child plan}...],
 --          log (with the last children).
 -- ARGV 2..: for each child its values, then its blocks; last what the piece has logged, if `log` says so. Answers in
 -- `more` how many children it has opened so far, if more are to come.
 if not state then return reply({ states = { 'stale' } }) end
-local again = repeated()
+local again, is_continued = repeated()
 if again then return again end
+-- A server that took over may lack the portions before this one, or what was staged: it comes again from the beginning.
+if lacks_staged() or req.from > 0 and not is_continued then return reply({ lost = true }) end
 local scope, step = req.scope, tostring(req.step)
 local piece, parent = piece_name(scope, step, req.lo), place(scope)
 if not parent.body then return conclude({ 'stale' }) end -- the scope was taken back

@@ -21,6 +21,7 @@
 -- t                   hash                     | the last call of each owner and its answer, so that a repeated call gets it again
 -- n                   hash                     | counters "<body>.<step>:<n|o|d|f|k|l|c|w|b|e>", o of scopes within that opened it, l skipped with their scope, c of the done ones from the cache, "<body>:scopes", "<body>:skipped";
 --                                              | of the root's steps not what is in s:0, which a reader counts: nothing of one that runs once and is done, and d is only by how much less are done than s:0 says, since so many were skipped
+-- sg                  hash                     | how many portions were staged for a call, by its token
 -- f, sc, k            hash, hash, set          | failures by piece, of attempts that were repeated by piece@attempt; scopes; the names of keys that not every run has
 -- u, d                zsets                    | pieces that have finally failed, by attempt; what is due when: "r/scope/step/lo/hi/attempts" retries, "w/scope/step" late starts, "p/scope/step" blocked
 -- lg                  hash                     | what pieces have logged: see logs
@@ -65,6 +66,10 @@ local function keep(name) -- called after a write: a key that is new, or was emp
       call('EXPIRE', registry, ttl)
     end
   end
+end
+
+local function lacks_staged(number) -- another server may have taken over, which has not got all that was staged for this call
+  return req.staged and tonumber(call('HGET', key('sg'), req.staged[1]) or 0) < (number or req.staged[2])
 end
 
 local ANSWERS_LAST = 60 -- seconds that t is kept when a run is over: who repeats a call does so within moments
