@@ -70,8 +70,8 @@ def refusing(answer: str) -> Iterator[str]:
         listening.shutdown()
 
 
-async def _awaited(store: Store) -> str:
-    async with store.reader.alistening("r") as listen:
+async def _awaited(store: Store, run_id: str = "r") -> str:
+    async with store.reader.alistening(run_id) as listen:
         return await listen(0.1)
 
 
@@ -158,3 +158,13 @@ def test_a_key_of_ours_that_somebody_else_wrote_is_told_apart_from_an_outage(
     raw.set(redis_store.server.keys.run(run_id, "c"), "not ours", ex=60)
     with pytest.raises(StoreDamaged, match="let nothing else write to keys of dagcelery"):
         worker.ask()
+
+
+@pytest.mark.parametrize("options", ["?decode_responses=true", "?decode_responses=1&socket_timeout=9&encoding=utf-16"])
+def test_options_that_would_make_texts_of_answers_change_nothing(server: Server, options: str) -> None:
+    with closing(store_on_redis(server.url + options)) as store:
+        run_id, worker = begun(store, chain(1))
+        assert worker.finish(worker.claim(), values={"0.0": b"\xff"}).run == "done"
+        assert store.reader.values(run_id, "0", ["0.0"]) == [b"\xff"]
+        assert state_after(store, run_id) == asyncio.run(_awaited(store, run_id)) == "done"
+        assert [event.kind for event in store.reader.events(run_id, "", 9)] == ["created", "done", "done"]

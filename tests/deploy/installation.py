@@ -51,6 +51,10 @@ class Redis:
             assert self._process.is_alive, tail(log)
             time.sleep(0.01)
 
+    def url_of(self, user: str, password: str) -> str:
+        """The address for another user."""
+        return self.nobodys_url.replace("//", f"//{user}:{password}@")
+
     def restart(self) -> None:
         """Stop the server in order and start it again with what it had."""
         self._process.stop(ask_again_seconds=0.1)

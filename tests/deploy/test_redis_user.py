@@ -25,6 +25,7 @@ from dagcelery.settings import Settings
 from .installation import CONFIG, Redis, await_ready, private_redis, worker
 
 SECONDS = 60.0
+PASSWORD = "a-password-of-shop"
 
 # What is allowed and not every run of these tests comes upon: it is sent when something is lost, grows or ends.
 RARE = {
@@ -164,6 +165,75 @@ def test_workers_are_asked_queues_counted_and_events_read_as_that_user(at: Redis
     assert not denials(at)
 
 
+def documented() -> str:
+    """The rights that docs/howto/shared_redis.md gives a team."""
+    text = (ROOT / "docs" / "howto" / "shared_redis.md").read_text()
+    (rules,) = re.findall(r"^ACL SETUSER shop on >secret (.*)$", text, re.M)
+    return str(rules)
+
+
+@pytest.fixture(scope="module")
+def managed(private: Redis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A team with the documented rights on keys that begin with shop:, and a worker of it; in the store it may not even
+    send CLIENT and SCRIPT, as on some managed services.
+    """
+    for user, but in (("shop", "-client -script"), ("shop-broker", "")):
+        rules = f"reset on >{PASSWORD} {documented()} {but}"
+        private.admin.execute_command("ACL", "SETUSER", user, *rules.split())
+    store, broker = (private.url_of(user, PASSWORD) for user in ("shop", "shop-broker"))
+    settings = Settings(broker_url=broker, store_url=store, signing_key="a key", key_prefix="shop:")
+    environment = {
+        "DAGCELERY_BROKER_URL": broker,
+        "DAGCELERY_STORE_URL": store,
+        "DAGCELERY_KEY_PREFIX": "shop:",
+        "DAGCELERY_SIGNING_KEY": "a key",
+        "DAGCELERY_HEARTBEAT_SECONDS": "0.2",
+        "DAGCELERY_DEAD_SECONDS": "1",
+    }
+    with Guard() as guard:
+        process, log = worker(guard, "worker_config.celeryconfig", "-Q", "celery,gpu", "-c2", environment=environment)
+        await_ready(process, log)
+        replaced = set_default(Client(settings))
+        yield settings
+        set_default(replaced)
+
+
+def test_a_team_with_keys_of_its_own_and_few_rights_does_it_all(
+    private: Redis, managed: Settings, tmp_path: Path
+) -> None:
+    before = {*private.admin.scan_iter()}
+    private.admin.script_flush()
+    for node, params in CASES[:4]:
+        assert node.submit(**params).result(timeout=SECONDS) == node(**params)
+    assert hardships.shaky_items.submit(folder=str(tmp_path), n=6).result(timeout=SECONDS) == list(range(6))
+    assert quotas.one_by_one.submit(4, str(tmp_path)).result(timeout=SECONDS) == 6
+    keyed = pipelines.map_reduce.options(key="order-42")
+    first = keyed.submit(n=10)
+    assert keyed.submit(n=10) == first
+    assert first.result(timeout=SECONDS) == 285
+    assert [listed.run for listed in default_client().runs(limit=1)] == [first]
+    assert first.status().state is RunState.DONE
+    first.delete()
+    assert not private.admin.keys(f"*{first.id}*")
+    assert all(name.startswith("shop:") for name in {*private.admin.scan_iter()} - before)
+    refused = {entry["object"] for entry in private.admin.acl_log() if entry["username"].startswith("shop")}
+    assert refused <= {"info", "client|setinfo", "script|load"}  # the last one by Celery's result backend
+
+
+def test_a_worker_does_not_start_where_it_could_not_work(private: Redis, managed: Settings) -> None:
+    private.admin.execute_command("ACL", "SETUSER", "shop-broker", "-zrem")
+    broker = {"DAGCELERY_BROKER_URL": managed.broker_url, "DAGCELERY_STORE_URL": managed.broker_url}
+    with Guard() as guard:
+        environment = {**broker, "DAGCELERY_KEY_PREFIX": "shop:", "DAGCELERY_SIGNING_KEY": "a key"}
+        process, log = worker(guard, "worker_config.celeryconfig", "-c", "1", environment=environment)
+        until = time.monotonic() + SECONDS
+        while process.is_alive:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert "this user may not send zrem; give it the right to: ACL SETUSER ... +zrem" in log.read_text()
+    private.admin.execute_command("ACL", "SETUSER", "shop-broker", "+zrem")
+
+
 def test_it_may_do_nothing_that_nobody_needs(at: Redis) -> None:
     used = at.commands()
     if not used >= {"xrange", "hscan", "brpop"}:
@@ -177,6 +247,8 @@ def test_all_that_our_scripts_call_is_allowed() -> None:
     called = {word.lower() for file in scripts for word in re.findall(r"call\('(\w+)'", file.read_text())}
     assert called
     assert called <= allowed()
+    probed = (ROOT / "dagcelery" / "store" / "lua" / "probe.lua").read_text()
+    assert called <= {word.lower() for word in re.findall(r"\b([A-Z]+) @|\bTIME\b", probed)} | {"time"}
 
 
 HARMFUL = ["FLUSHALL", "FLUSHDB", "KEYS *", "SCAN 0", "CONFIG GET *", "CONFIG SET dir /", "SHUTDOWN", "SAVE", "INFO"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import time
+from typing import Any
 
 import pytest
 import redis
+from contract.test_refusals import stuck
 
 from checkout import ROOT
 from dagcelery.client import Client
@@ -157,6 +159,62 @@ def test_a_user_that_lacks_a_right_is_serious(context: Make, admin: redis.Redis,
 def test_the_rights_that_are_looked_for_are_those_of_our_redis_conf() -> None:
     (rules,) = re.findall(r"^user dagcelery (.*)$", (CONFIG / "redis.conf").read_text(), re.M)
     assert set(checks.RIGHTS.split()) == set(re.findall(r"\+(\S+)", rules))
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ("~* &* +@all -eval -evalsha", "refuses a command: .*'evalsha'.*the user's rights"),
+        ("~* &* +@all -zrem", r"this user may not send zrem; .*\+zrem"),
+        ("~shop:* &* +@all", "key.*; set DAGCELERY_KEY_PREFIX to what .* such as shop: for ~shop:"),
+    ],
+)
+def test_a_user_for_whom_no_script_would_run_is_serious(
+    context: Make, admin: redis.Redis, server: Server, rules: str, told: str
+) -> None:
+    admin.execute_command("ACL", "SETUSER", "meek", "reset", "on", ">secret", *rules.split())
+    try:
+        ((severity, found_there),) = found(context(re.sub("//:.*@", "//meek:secret@", server.url)), checks.check_store)
+    finally:
+        admin.acl_deluser("meek")
+    assert severity == "serious"
+    assert re.search(told, found_there)
+
+
+def test_a_prefix_that_the_broker_on_a_redis_lacks_is_a_warning(context: Make) -> None:
+    ((severity, told),) = found(context(dagcelery_key_prefix="shop:"), checks.check_key_prefix)
+    assert severity == "warning"
+    assert told.startswith(
+        "keys of the store begin with shop:, and those of the broker do not: others take its messages"
+    )
+    own = context(dagcelery_key_prefix="shop:", broker_transport_options={"global_keyprefix": "shop:"})
+    assert found(own, checks.check_key_prefix) == found(context(), checks.check_key_prefix) == []
+
+
+def test_a_node_of_a_cluster_that_is_used_as_one_server_is_serious(context: Make) -> None:
+    class Node:
+        def info(self) -> dict[str, str]:
+            return {"cluster_enabled": "1"}
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    nodes: dict[str, Any] = {"the store": Node(), "the broker": Node()}
+    broken = context()
+    broken.servers = nodes
+    (_, store), (_, broker) = found(broken, checks.check_cluster)
+    assert store.startswith("the store is a node of a cluster, and is used as one server; write redis+cluster://")
+    assert broker.endswith("Celery cannot use a cluster")
+    known = context(dagcelery_store_url="redis+cluster://127.0.0.1:6379", store="redis+cluster://127.0.0.1:6379")
+    known.servers = {"the store (127.0.0.1:6379)": nodes["the store"]}
+    assert found(known, checks.check_cluster) == []
+
+
+def test_every_check_bears_a_server_that_is_busy_with_a_script_of_others(context: Make, server: Server) -> None:
+    with stuck(server.url):
+        findings = run_checks(context())
+    assert {"broker", "store"} <= {finding.check for finding in findings}
+    assert any("busy running a script" in finding.what and "SCRIPT KILL" in finding.remedy for finding in findings)
 
 
 def test_what_a_user_may_not_ask_is_said(context: Make, admin: redis.Redis, server: Server) -> None:

@@ -64,13 +64,13 @@ def embedded() -> Iterator[Environment]:
 
 # -- RabbitMQ -------------------------------------------------------------------------------------
 @contextmanager
-def rabbitmq() -> Iterator[Environment]:
+def rabbitmq(*options: str) -> Iterator[Environment]:
     """RabbitMQ carries messages, the embedded server remembers; a team's results travel through RabbitMQ, too."""
     with Guard() as guard:
         amqp, distribution, mapper = free_ports(3)
         password = secrets.token_hex(16)
         url = f"amqp://tester:{password}@127.0.0.1:{amqp}//"
-        environment = node(guard.directory, password, amqp, distribution, mapper)
+        environment = node(guard.directory, password, amqp, distribution, mapper, *options)
         names = ["epmd", "-port", str(mapper), "-address", "127.0.0.1"]  # else RabbitMQ leaves one behind for all
         guard.start(names, log=guard.directory / "epmd.log", environment=environment)
         log = guard.directory / "rabbitmq.log"
@@ -80,11 +80,12 @@ def rabbitmq() -> Iterator[Environment]:
         broker.stop(STOP_SECONDS)
 
 
-def node(folder: Path, password: str, amqp: int, distribution: int, mapper: int) -> Environment:
+def node(folder: Path, password: str, amqp: int, distribution: int, mapper: int, *options: str) -> Environment:
     """Configure a node of its own, and say where its configuration is."""
     config = folder / "rabbitmq.conf"
     config.touch(mode=0o600)
-    config.write_text(f"listeners.tcp.1 = 127.0.0.1:{amqp}\ndefault_user = tester\ndefault_pass = {password}\n")
+    lines = [f"listeners.tcp.1 = 127.0.0.1:{amqp}", "default_user = tester", f"default_pass = {password}", *options]
+    config.write_text("".join(f"{line}\n" for line in lines))
     (folder / "plugins").write_text("[].\n")
     (folder / "no-environment").touch()
     return {

@@ -17,12 +17,15 @@ import redis
 
 from dagcelery import Run
 from dagcelery.client import Client, new_run, plan_of, set_default
+from dagcelery.doctor import CheckContext, run_checks
+from dagcelery.doctor.checks import check_alarm
 from dagcelery.errors import BrokerUnavailable, StoreUnavailable
 from dagcelery.settings import Settings
 from dagcelery.worker.addresses import for_redis, is_redis
 
 from .several_servers import store_client
 from .site import Site
+from .surroundings import CHOSEN, rabbitmq
 
 SECONDS = 60.0
 
@@ -51,6 +54,18 @@ def test_what_a_killed_worker_had_in_hand_is_done_by_another(at: Site, tmp_path:
     file.write_text("went")
     assert run.result(timeout=SECONDS) == "went"
     heir.process.stop()
+
+
+@pytest.mark.skipif(CHOSEN != "rabbitmq", reason="DAGCELERY_TEST_SURROUNDINGS is not rabbitmq")
+def test_the_doctor_says_that_a_rabbitmq_without_memory_takes_no_messages(at: Site) -> None:
+    def told(url: str) -> list[str]:
+        client = Client(Settings(broker_url=url, store_url=at.store_url, signing_key="a key"))
+        return [str(each) for each in run_checks(CheckContext(client.app_context), [check_alarm])]
+
+    with rabbitmq("vm_memory_high_watermark.relative = 0.00001") as addresses:
+        (finding,) = told(addresses["DAGCELERY_BROKER_URL"])
+    assert "takes no messages: it has an alarm for its memory or its disk" in finding
+    assert told(at.broker_url) == []
 
 
 def await_running(run: Run[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from dagcelery.local import Cluster, Server
 from dagcelery.settings import Settings
 
 from .hard import SECONDS, eventually, node
-from .several_servers import limit_memory
+from .several_servers import limit_memory, masters_of, store_client
 from .surroundings import nobody_at
 
 
@@ -121,3 +122,27 @@ def test_in_a_full_store_workers_wait_and_users_make_room(tmp_path: Path, hard: 
         limit_memory(hard.client.settings.store_url, 0)
     assert run.result(SECONDS) == list(range(6))
     assert sorted(traces(tmp_path)) == [*map(str, range(6)), "last"]
+
+
+def test_a_store_that_takes_no_writes_for_a_while_is_waited_for(tmp_path: Path, hard: Cluster) -> None:
+    def refused() -> int:
+        counts = (server.info("errorstats").get("errorstat_NOREPLICAS", {"count": 0}) for server in masters)
+        return sum(int(each["count"]) for each in counts)
+
+    run = hardships.held_items.submit(folder=str(tmp_path), n=6)
+    eventually(lambda: len(traces(tmp_path)) == 2)
+    with ExitStack() as stack:
+        masters = [stack.enter_context(store_client(url)) for url in masters_of(hard.client.settings.store_url)]
+        for server in masters:
+            server.config_set("min-replicas-to-write", 9)
+        try:
+            before = refused()
+            (tmp_path / "go").touch()
+            with pytest.raises(StoreUnavailable, match=r"NOREPLICAS.*wait for its replicas"):
+                run.cancel("it takes no writes")
+            eventually(lambda: refused() > before + 9)
+        finally:
+            for server in masters:
+                server.config_set("min-replicas-to-write", 0)
+    assert run.result(SECONDS) == list(range(6))
+    assert {*traces(tmp_path)} == {*map(str, range(6)), "last"}
