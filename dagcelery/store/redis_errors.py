@@ -33,6 +33,11 @@ _MEANINGS: Final[tuple[tuple[tuple[type[Exception] | str, ...], type[StoreUnavai
         _WAITS,
         "wait until each slot has a primary",
     ),
+    (
+        (".*ttempted to access a non local key",),
+        _WAITS,
+        "wait until the slot is moved, and move slots only while no run is active, or as a whole",
+    ),
     (("MASTERDOWN",), _WAITS, "wait until its primary is back, or has a successor"),
     (("UNBLOCKED",), _WAITS, "call again"),
     (("max number of clients reached",), _WAITS, "raise its maxclients, or let fewer processes use it"),

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from celery import Celery
 from redis.crc import key_slot
+from redis.exceptions import ResponseError
 
 from dagcelery.errors import InvalidSetting, NotConfigured, StoreFull, StoreUnavailable
 from dagcelery.settings import Settings
 from dagcelery.store import redis_clients
 from dagcelery.store.keys import Keys
 from dagcelery.store.redis_clients import Address, Patience, _ClusterPipeline, client_of
+from dagcelery.store.redis_errors import meaning
 from dagcelery.worker.addresses import celerys, for_celery, for_redis, tls_options, transport_options
 from dagcelery.worker.app import make_app, settings_of
 
@@ -113,6 +115,13 @@ def test_a_pipeline_is_parted_by_node_in_its_order() -> None:
     pipeline = _ClusterPipeline(SimpleNamespace(get_node_from_key=lambda key: key[0]), transaction=False)
     pipeline.time().hgetall("a1").get("b1").get("a2").get("b2")
     assert pipeline._parted(pipeline.command_stack) == {"a": [0, 1, 3], "b": [2, 4]}
+
+
+def test_a_script_amid_a_slot_that_is_moved_is_told_so() -> None:
+    told = "Attempted to access a non local key in a cluster node script: on @user_script:945."
+    error = meaning(ResponseError(told), CLUSTER)
+    assert type(error) is StoreUnavailable
+    assert "move slots only while no run is active" in str(error)
 
 
 # -- patience -------------------------------------------------------------------------------------
