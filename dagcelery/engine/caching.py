@@ -144,6 +144,11 @@ class Recollection:
             self._add(entry, returned)
         return returned
 
+    def is_kept(self, at: int) -> bool:
+        """Return whether one of the calls need not be made: its result is kept, or has no name because of an error."""
+        entry = self._entries[at]
+        return isinstance(entry, Exception) or entry in self._known
+
     def skip(self, instead: Any) -> Any:
         """Leave out one of the calls, and return what stands in place of its result."""
         self._hits.append(False)

@@ -99,10 +99,15 @@ class WorkerLoop:
         """Claim, execute, finish; again until nothing is ready or the time is over."""
         claims = self._claimed(self._store.machine.claim(self._run, self._request(focus, arrived=True)))
         while claims:
-            more = time.perf_counter() < self._until
-            claims = self._claimed(self._advance(claims, partial(self._request, focus) if more else _nothing))
+            response, more = self._turn(claims, focus)
+            claims = self._claimed(response)
             if not more:  # the message's time is over: hand on what is ready
                 self._tell(is_leaving=True)
+
+    def _turn(self, claims: Sequence[Claim], focus: str) -> tuple[Response, bool]:
+        """Execute what was claimed, and claim again. Return the answer, and whether there was time for that."""
+        more = time.perf_counter() < self._until
+        return self._advance(claims, partial(self._request, focus) if more else nothing), more
 
     def work_on(self, steps: Sequence[str]) -> None:
         """Execute these steps and nothing else."""
@@ -110,7 +115,7 @@ class WorkerLoop:
             claims = self._claimed(self._store.machine.claim(self._run, self._request(step, only=True)))
             if not claims:
                 return
-            self._claimed(self._advance(claims, _nothing))
+            self._claimed(self._advance(claims, nothing))
 
     def fail(self, step: str) -> None:
         """Claim what is poisoned at this step, as long as there is some; give back what is not, after all."""
@@ -121,7 +126,7 @@ class WorkerLoop:
             if not claim.poisoned:
                 self._store.machine.release(self._run, claim, self._owner)
                 return
-            self._claimed(self._advance([claim], _nothing))
+            self._claimed(self._advance([claim], nothing))
 
     def _request(self, focus: str, *, only: bool = False, arrived: bool = False) -> ClaimRequest:
         engine, view, known = self._engine, self._view, self._engine.durations
@@ -156,7 +161,7 @@ class WorkerLoop:
             if len(claims) > 1 or (self._ready and not self._is_told):
                 watched.enter_context(engine.watch.over(partial(self._hand_on, batch)))
             try:
-                self._execute_all(batch, watched, is_followed=request is not _nothing and self._has_company(first))
+                self._execute_all(batch, watched, is_followed=request is not nothing and self._has_company(first))
             except StoreUnavailable as outage:  # the store was asked for what a piece reads
                 error = outage
         with batch.lock:
@@ -164,7 +169,7 @@ class WorkerLoop:
         self._tell_of_all(batch)
         if error is not None:
             if batch.executed:  # as the work is done, this waits for the store to come back
-                self._claimed(self._commit_all(batch, _nothing))
+                self._claimed(self._commit_all(batch, nothing))
             with batch.lock:
                 self._give_back(batch)
             raise error
@@ -206,16 +211,23 @@ class WorkerLoop:
         return self._engine.durations.batch_size(program.clock_key(body, claim.step)) > 0
 
     def _execute(self, claim: Claim) -> TaskResult:
-        engine, view = self._engine, self._view
-        is_known = self._knows(claim)
-        clock_key = view.program.clock_key(claim.scope.body, claim.step) if is_known else "unknown"
-        if claim.step >= 0 and is_known:
-            view.meet(claim.scope.body, claim.step)
-        is_heard = is_known and tell(engine.listener.hears_calls, view, claim)
-        result = Execution(view, claim, engine.settings, engine.listener if is_heard else None).run()
+        result = Execution(self._view, claim, self._engine.settings, self._listener(claim)).run()
         if not result.is_refused:
-            engine.durations.add(clock_key, seconds_each(claim, result))
+            self._engine.durations.add(self._clock_key(claim), seconds_each(claim, result))
         return result
+
+    def _listener(self, claim: Claim) -> Listener | None:
+        """Return who hears of the calls of a claim that is about to be executed."""
+        if not self._knows(claim):
+            return None
+        if claim.step >= 0:
+            self._view.meet(claim.scope.body, claim.step)
+        listener = self._engine.listener
+        return listener if tell(listener.hears_calls, self._view, claim) else None
+
+    def _clock_key(self, claim: Claim) -> str:
+        program, body = self._view.program, claim.scope.body
+        return program.clock_key(body, claim.step) if program.knows(body) else "unknown"
 
     def _knows(self, claim: Claim) -> bool:
         """Have the plan of a granted piece at hand; what is wrong with it is said where the piece is executed."""
@@ -380,7 +392,7 @@ class WorkerLoop:
                 return  # it has ended after all
             is_news, following = self._give_back(batch), batch.in_hand
             if batch.executed:
-                want = partial(self._request, following.piece, only=True) if following.follows else _nothing
+                want = partial(self._request, following.piece, only=True) if following.follows else nothing
                 is_news, response = True, self._commit_all(batch, want)
                 claims = self._claimed(response)
                 if following.follows:
@@ -409,7 +421,7 @@ Request = Callable[[], ClaimRequest | None]
 """Makes the request for what to claim next, when all else is done: what it says is true then."""
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """Request nothing."""
 
 
@@ -472,7 +484,14 @@ class Engine(RunControl):
         view = self._readable(run_id, queue)
         if view is not None:
             with noted(), view.in_use():
-                WorkerLoop(self, view, queue, message).work(focus)
+                self._loop_class()(self, view, queue, message).work(focus)
+
+    def _loop_class(self) -> type[WorkerLoop]:
+        if self.settings.async_concurrency == 1:
+            return WorkerLoop
+        from dagcelery.engine.side_by_side import SideBySide  # most processes never load it
+
+        return SideBySide
 
     def fail_poisoned(self, run_id: str, queue: str, step: str) -> None:
         """Let what is poisoned fail, where no worker of its queue may ever come to do so."""
