@@ -39,6 +39,9 @@ from dagcelery.store.records import Claim, TaskResult
 _GRACE_SECONDS: Final = 1.0
 """Behind a hard limit, at which a coroutine is cancelled, the kernel ends a process whose loop does not get to that."""
 
+_GATHER_SECONDS: Final = 0.001
+"""What ends within this time is committed together."""
+
 Ended = tuple[Claim, TaskResult]
 
 
@@ -255,7 +258,10 @@ class Lanes:
         piece = self._awaited.pop(task, None)
         if piece is not None:
             self._ended.append((piece, task))
-        self._loop.stop()
+        if not self._awaited:
+            self._loop.stop()
+        elif len(self._ended) == 1:
+            self._loop.call_later(_GATHER_SECONDS, self._loop.stop)
 
     def _end(self, piece: Awaited, task: asyncio.Task[Any] | None) -> Ended:
         if task is not None:

@@ -1,8 +1,8 @@
 """A worker's loop that also awaits pieces side by side, where DAGCELERY_ASYNC_CONCURRENCY allows more than one.
 
-What the store grants to be awaited (`lua/beside.lua`) is begun at once. Whenever some of it has ended that is committed,
-each piece by itself, and the call that does so claims others in its place. What is no coroutine is executed as ever,
-while nothing is awaited.
+What the store grants to be awaited (`lua/beside.lua`) is begun at once. Whenever some of it has ended that is
+committed, each piece by itself, and the call that does so claims others in its place. What is no coroutine is executed
+as ever, while nothing is awaited.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from dagcelery.errors import StoreUnavailable
 from dagcelery.store.records import Claim, ClaimRequest, Response
 
 _SLICE_OF_PIECES, _SLICE_SECONDS = 10, 5.0
-"""It goes on for longer than a message's slice, as long as so many pieces take, or so long: while the last ones end, the
-process waits for them alone."""
+"""It goes on for longer than a message's slice, as long as so many pieces take, or so long: while the last ones end,
+the process waits for them alone."""
 
 _FIRST_PAUSE_SECONDS, _PAUSE_SECONDS = 0.1, 2.0
 """How long a process that could await more waits before it asks for some: what became ready meanwhile sends messages to
@@ -32,9 +32,16 @@ _NONE = Response(("none",), "running")
 class SideBySide(WorkerLoop):
     """The work that one message causes in a run, where what awaits need not wait for each other."""
 
+    _can_await = False
+
+    def work(self, focus: str) -> None:
+        """Claim, await, finish, as `WorkerLoop.work` does."""
+        self._can_await = can_await()
+        super().work(focus)
+
     def _request(self, focus: str, *, only: bool = False, arrived: bool = False, held: int = 0) -> ClaimRequest:
         request, most = super()._request(focus, only=only, arrived=arrived), self._engine.settings.async_concurrency
-        if only or not can_await():
+        if only or not self._can_await:
             return request
         return replace(request, beside=most - held, has_others=held > 0)
 
@@ -49,7 +56,7 @@ class SideBySide(WorkerLoop):
                 if claims:
                     pauses = _pauses()
                 while claims:
-                    self._start(lanes, claims)
+                    self._begin(lanes, claims)
                     is_wanting = self._ready and lanes.free and time.perf_counter() < until
                     claims = self._claimed(self._more(lanes, focus)) if is_wanting else ()
                 is_wanting = lanes.free and time.perf_counter() < until
@@ -60,7 +67,7 @@ class SideBySide(WorkerLoop):
                     return response, more
                 claims = self._claimed(response)
 
-    def _start(self, lanes: Lanes, claims: Sequence[Claim]) -> None:
+    def _begin(self, lanes: Lanes, claims: Sequence[Claim]) -> None:
         engine, view = self._engine, self._view
         for granted in claims:
             for piece in awaited(view, granted, engine.settings, self._listener(granted)):
