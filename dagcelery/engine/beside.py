@@ -22,6 +22,7 @@ from contextvars import Context
 from dataclasses import replace
 from types import CoroutineType, TracebackType
 from typing import Any, Final
+from weakref import WeakSet
 
 from dagcelery.engine.attempts import CANCEL_SECONDS, Limit, killed_after, leave_child, loop_of_thread
 from dagcelery.engine.caching import Recollection
@@ -54,8 +55,8 @@ class Awaited(Execution):
         super().__init__(view, claim, settings, listener)
         self.claim = claim
         self.limit: Limit | None = None
-        self.context = Context()
-        self.outcome: Callable[[], Any] = _nothing
+        self.context = self._contexts.new()
+        self.outcome: Callable[[], Any] = _raising(RuntimeError("the coroutine was not awaited"))
         self._rows = rows
         self._calls: Iterable[dict[str, Any]] = ()
         self._recollection: Recollection | None = None
@@ -85,7 +86,7 @@ class Awaited(Execution):
         if is_skipped or (self._recollection is not None and self._recollection.is_kept(0)):
             return None
         function = view.program.callee(step)
-        self.context, self.limit, self._limit = self._contexts.new(), self._limit, None
+        self.limit, self._limit = self._limit, None
         return self.context.run(self._coroutine, function, arguments)
 
     def _own_step(self) -> Step:
@@ -155,10 +156,6 @@ class Awaited(Execution):
         return super().seconds() if self._waited is None else self._waited
 
 
-def _nothing() -> None:
-    """What came of a coroutine that was never there."""
-
-
 def _raising(error: BaseException) -> Callable[[], Any]:
     def outcome() -> Any:
         raise error
@@ -175,7 +172,8 @@ class Lanes:
         self._loop = self._kept.loop
         self._awaited: dict[asyncio.Task[Any], Awaited] = {}
         self._ended = deque[tuple[Awaited, asyncio.Task[Any] | None]]()
-        self._left: dict[int, list[asyncio.Future[Any]]] = {}
+        self._left: dict[int, WeakSet[asyncio.Future[Any]]] = {}
+        self._stopping: asyncio.TimerHandle | None = None
         self._limits: dict[asyncio.Task[Any], tuple[list[asyncio.TimerHandle], float | None]] = {}
         self._reached: dict[asyncio.Task[Any], Exception] = {}
 
@@ -193,11 +191,15 @@ class Lanes:
         if not self._kept.can_run:  # closed, or another process's
             return
         self._loop.set_task_factory(self._replaced)
-        for task in list(self._awaited):
+        awaited = list(self._awaited)
+        for task in awaited:
             self._forget_limits(task)
             task.remove_done_callback(self._note)
         self._awaited.clear()
         self._kept.tidy()
+        for task in awaited:
+            if task.done() and not task.cancelled():
+                task.exception()  # nobody else asks for it, and asyncio would log it
 
     def __len__(self) -> int:
         return len(self._awaited) + len(self._ended)
@@ -226,8 +228,9 @@ class Lanes:
             try:
                 self._run(is_patient=seconds is None)
             finally:
-                if timer is not None:
-                    timer.cancel()
+                for each in (timer, self._stopping):
+                    if each is not None:
+                        each.cancel()
         return [self._end(*self._ended.popleft()) for _ in range(len(self._ended))]
 
     # -- the loop ---------------------------------------------------------------------------------
@@ -251,7 +254,7 @@ class Lanes:
         task = asyncio.Task(coroutine, loop=loop, **options) if make is None else make(loop, coroutine, **options)
         claim = executing_claim()
         if claim is not None:
-            self._left.setdefault(id(claim), []).append(task)
+            self._left.setdefault(id(claim), WeakSet()).add(task)
         return task
 
     def _note(self, task: asyncio.Task[Any]) -> None:
@@ -261,7 +264,7 @@ class Lanes:
         if not self._awaited:
             self._loop.stop()
         elif len(self._ended) == 1:
-            self._loop.call_later(_GATHER_SECONDS, self._loop.stop)
+            self._stopping = self._loop.call_later(_GATHER_SECONDS, self._loop.stop)
 
     def _end(self, piece: Awaited, task: asyncio.Task[Any] | None) -> Ended:
         if task is not None:

@@ -1,4 +1,4 @@
-"""A worker's loop that also awaits pieces side by side, where DAGCELERY_ASYNC_CONCURRENCY allows more than one.
+"""The part of a worker's loop that awaits pieces side by side, if DAGCELERY_ASYNC_CONCURRENCY is more than one.
 
 What the store grants to be awaited (`lua/beside.lua`) is begun at once. Whenever some of it has ended that is
 committed, each piece by itself, and the call that does so claims others in its place. What is no coroutine is executed
@@ -8,13 +8,16 @@ as ever, while nothing is awaited.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Protocol
 
 from dagcelery.engine.batches import Batch, Executed
-from dagcelery.engine.beside import Lanes, awaited, can_await
-from dagcelery.engine.worker_loop import WorkerLoop, nothing
+from dagcelery.engine.beside import Lanes, awaited
+from dagcelery.engine.durations import Durations
+from dagcelery.engine.hooks import Listener
+from dagcelery.engine.run_control import RunControl
+from dagcelery.engine.run_view import RunView
 from dagcelery.errors import StoreUnavailable
 from dagcelery.store.records import Claim, ClaimRequest, Response
 
@@ -29,27 +32,35 @@ others only, and none if this is the only process."""
 _NONE = Response(("none",), "running")
 
 
-class SideBySide(WorkerLoop):
-    """The work that one message causes in a run, where what awaits need not wait for each other."""
+class Loop(Protocol):
+    """What is needed of a worker's loop."""
 
-    _can_await = False
+    _run: str
+    _view: RunView
+    _until: float
+    _ready: int
 
-    def work(self, focus: str) -> None:
-        """Claim, await, finish, as `WorkerLoop.work` does."""
-        self._can_await = can_await()
-        super().work(focus)
+    def _request(self, focus: str, *, held: int) -> ClaimRequest: ...
+    def _commit_all(self, batch: Batch, request: Callable[[], ClaimRequest | None]) -> Response: ...
+    def _claimed(self, response: Response) -> Sequence[Claim]: ...
+    def _listener(self, claim: Claim) -> Listener | None: ...
+    def _clock_key(self, claim: Claim) -> str: ...
 
-    def _request(self, focus: str, *, only: bool = False, arrived: bool = False, held: int = 0) -> ClaimRequest:
-        request, most = super()._request(focus, only=only, arrived=arrived), self._engine.settings.async_concurrency
-        if only or not self._can_await:
-            return request
-        return replace(request, beside=most - held, has_others=held > 0)
 
-    def _turn(self, claims: Sequence[Claim], focus: str) -> tuple[Response, bool]:
-        if not claims[0].is_beside:
-            return super()._turn(claims, focus)
-        usual = max((self._engine.durations.usual(self._clock_key(claim)) or 0.0) for claim in claims)
-        until = max(self._until, time.perf_counter() + min(_SLICE_OF_PIECES * usual, _SLICE_SECONDS))
+class SideBySide:
+    """What a worker's loop does with claims that are awaited, until nothing is any more."""
+
+    def __init__(self, loop: Loop, engine: RunControl, durations: Durations) -> None:
+        self._loop = loop
+        self._engine = engine
+        self._durations = durations
+
+    def turn(self, claims: Sequence[Claim], focus: str) -> tuple[Response, bool]:
+        """Await pieces, and claim more of them as they end. Return the last answer, and whether there was time for
+        it.
+        """
+        usual = max((self._durations.usual(self._loop._clock_key(claim)) or 0.0) for claim in claims)
+        until = max(self._loop._until, time.perf_counter() + min(_SLICE_OF_PIECES * usual, _SLICE_SECONDS))
         pauses = _pauses()
         with Lanes(self._engine.settings.async_concurrency) as lanes:
             while True:
@@ -57,26 +68,26 @@ class SideBySide(WorkerLoop):
                     pauses = _pauses()
                 while claims:
                     self._begin(lanes, claims)
-                    is_wanting = self._ready and lanes.free and time.perf_counter() < until
-                    claims = self._claimed(self._more(lanes, focus)) if is_wanting else ()
+                    is_wanting = self._loop._ready and lanes.free and time.perf_counter() < until
+                    claims = self._loop._claimed(self._more(lanes, focus)) if is_wanting else ()
                 is_wanting = lanes.free and time.perf_counter() < until
                 ended = lanes.wait(next(pauses) if is_wanting else None)
                 more = time.perf_counter() < until
                 response = self._commit_ended(lanes, ended, focus if more else None)
                 if not len(lanes) and not (response.claims and response.claims[0].is_beside):
                     return response, more
-                claims = self._claimed(response)
+                claims = self._loop._claimed(response)
 
     def _begin(self, lanes: Lanes, claims: Sequence[Claim]) -> None:
-        engine, view = self._engine, self._view
+        engine, view = self._engine, self._loop._view
         for granted in claims:
-            for piece in awaited(view, granted, engine.settings, self._listener(granted)):
+            for piece in awaited(view, granted, engine.settings, self._loop._listener(granted)):
                 lanes.start(piece)
 
     def _more(self, lanes: Lanes, focus: str) -> Response:
         """Claim what may be awaited beside the others; if the store is away, they go on."""
         try:
-            return self._store.machine.claim(self._run, self._request(focus, held=len(lanes)))
+            return self._engine.store.machine.claim(self._loop._run, self._loop._request(focus, held=len(lanes)))
         except StoreUnavailable:
             return _NONE
 
@@ -88,12 +99,16 @@ class SideBySide(WorkerLoop):
         batch.executed = list(ended)
         for claim, result in ended:
             if not result.is_refused:
-                self._engine.durations.add(self._clock_key(claim), result.seconds)
-        request = nothing if focus is None else partial(self._request, focus, held=len(lanes))
-        response = self._commit_all(batch, request)
-        if self._view.program.frees:
-            self._engine.free(self._view)
+                self._durations.add(self._loop._clock_key(claim), result.seconds)
+        request = _nothing if focus is None else partial(self._loop._request, focus, held=len(lanes))
+        response = self._loop._commit_all(batch, request)
+        if self._loop._view.program.frees:
+            self._engine.free(self._loop._view)
         return response
+
+
+def _nothing() -> None:
+    """Request nothing."""
 
 
 def _pauses() -> Iterator[float]:

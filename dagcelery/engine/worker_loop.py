@@ -20,6 +20,7 @@ from functools import partial
 from typing import TypeVar
 
 from dagcelery.engine.batches import Batch, Behind, Executed, without_result
+from dagcelery.engine.beside import can_await
 from dagcelery.engine.durations import BATCH_SECONDS, Durations
 from dagcelery.engine.execute import Execution
 from dagcelery.engine.hooks import Listener, call_task_hooks, seconds_each
@@ -37,6 +38,7 @@ from dagcelery.engine.program import Program
 from dagcelery.engine.refusals import words
 from dagcelery.engine.run_control import RunControl, Sender
 from dagcelery.engine.run_view import RunView
+from dagcelery.engine.side_by_side import SideBySide
 from dagcelery.errors import DagceleryError, RunNotFound, StoreFull, StoreUnavailable
 from dagcelery.payload import failures
 from dagcelery.payload.signing import Keyring
@@ -92,6 +94,7 @@ class WorkerLoop:
         self._ready = 0
         self._fanouts: list[ReadyStep] = []
         self._is_over = False
+        self._lanes = engine.settings.async_concurrency if can_await() else 1
         self._lock = threading.Lock()
         view.meet_first()
 
@@ -106,8 +109,10 @@ class WorkerLoop:
 
     def _turn(self, claims: Sequence[Claim], focus: str) -> tuple[Response, bool]:
         """Execute what was claimed, and claim again. Return the answer, and whether there was time for that."""
+        if claims[0].is_beside:
+            return SideBySide(self, self._engine, self._engine.durations).turn(claims, focus)
         more = time.perf_counter() < self._until
-        return self._advance(claims, partial(self._request, focus) if more else nothing), more
+        return self._advance(claims, partial(self._request, focus) if more else _nothing), more
 
     def work_on(self, steps: Sequence[str]) -> None:
         """Execute these steps and nothing else."""
@@ -115,7 +120,7 @@ class WorkerLoop:
             claims = self._claimed(self._store.machine.claim(self._run, self._request(step, only=True)))
             if not claims:
                 return
-            self._claimed(self._advance(claims, nothing))
+            self._claimed(self._advance(claims, _nothing))
 
     def fail(self, step: str) -> None:
         """Claim what is poisoned at this step, as long as there is some; give back what is not, after all."""
@@ -126,9 +131,9 @@ class WorkerLoop:
             if not claim.poisoned:
                 self._store.machine.release(self._run, claim, self._owner)
                 return
-            self._claimed(self._advance([claim], nothing))
+            self._claimed(self._advance([claim], _nothing))
 
-    def _request(self, focus: str, *, only: bool = False, arrived: bool = False) -> ClaimRequest:
+    def _request(self, focus: str, *, only: bool = False, arrived: bool = False, held: int = 0) -> ClaimRequest:
         engine, view, known = self._engine, self._view, self._engine.durations
         return ClaimRequest(
             queue=self._queue,
@@ -143,6 +148,8 @@ class WorkerLoop:
             arrived=arrived,
             tells=bool(self._ready) and self._is_due(),
             keep_seconds=engine.settings.result_ttl_seconds,
+            beside=0 if only or self._lanes == 1 else self._lanes - held,
+            has_others=held > 0,
         )
 
     def _is_due(self) -> bool:
@@ -161,7 +168,7 @@ class WorkerLoop:
             if len(claims) > 1 or (self._ready and not self._is_told):
                 watched.enter_context(engine.watch.over(partial(self._hand_on, batch)))
             try:
-                self._execute_all(batch, watched, is_followed=request is not nothing and self._has_company(first))
+                self._execute_all(batch, watched, is_followed=request is not _nothing and self._has_company(first))
             except StoreUnavailable as outage:  # the store was asked for what a piece reads
                 error = outage
         with batch.lock:
@@ -169,7 +176,7 @@ class WorkerLoop:
         self._tell_of_all(batch)
         if error is not None:
             if batch.executed:  # as the work is done, this waits for the store to come back
-                self._claimed(self._commit_all(batch, nothing))
+                self._claimed(self._commit_all(batch, _nothing))
             with batch.lock:
                 self._give_back(batch)
             raise error
@@ -392,7 +399,7 @@ class WorkerLoop:
                 return  # it has ended after all
             is_news, following = self._give_back(batch), batch.in_hand
             if batch.executed:
-                want = partial(self._request, following.piece, only=True) if following.follows else nothing
+                want = partial(self._request, following.piece, only=True) if following.follows else _nothing
                 is_news, response = True, self._commit_all(batch, want)
                 claims = self._claimed(response)
                 if following.follows:
@@ -421,7 +428,7 @@ Request = Callable[[], ClaimRequest | None]
 """Makes the request for what to claim next, when all else is done: what it says is true then."""
 
 
-def nothing() -> None:
+def _nothing() -> None:
     """Request nothing."""
 
 
@@ -484,14 +491,7 @@ class Engine(RunControl):
         view = self._readable(run_id, queue)
         if view is not None:
             with noted(), view.in_use():
-                self._loop_class()(self, view, queue, message).work(focus)
-
-    def _loop_class(self) -> type[WorkerLoop]:
-        if self.settings.async_concurrency == 1:
-            return WorkerLoop
-        from dagcelery.engine.side_by_side import SideBySide  # most processes never load it
-
-        return SideBySide
+                WorkerLoop(self, view, queue, message).work(focus)
 
     def fail_poisoned(self, run_id: str, queue: str, step: str) -> None:
         """Let what is poisoned fail, where no worker of its queue may ever come to do so."""
