@@ -2,8 +2,8 @@
 --
 -- Each is a claim of its own, so that each is committed, fails and is tried again by itself; items of one range are granted
 -- as one, since they travel with the same inputs. They have company, as pieces of a batch have: a death counts for none of
--- them, but each is claimed alone from then on. What takes less than a millisecond is not worth a claim of its own. While
--- a worker awaits some it is granted nothing else, which would hold them up.
+-- them, but each is claimed alone from then on. What takes less than a millisecond is not worth a claim of its own, where
+-- nothing is awaited. While a worker awaits some it is granted nothing else, which would hold them up.
 -- All this is made when it is asked for: most calls need none of it, and each function that Lua makes takes time.
 function side_by_side(want, first) -- nil, or what is granted: of what comes first, if that is awaited, and of others
   local MOST, RANGE_OF_SHORT, BATCH_OF_SHORT, TOLD = 64, 50, 5, 4
@@ -12,6 +12,7 @@ function side_by_side(want, first) -- nil, or what is granted: of what comes fir
   local function is_awaited(body, step)
     local e = entry(body, step)
     if not (e.aw and e.s) or #(e.se or {}) > TOLD then return false end -- all of a commit tell their successors
+    if want.others then return true end
     if e.x == '' then return ((want.short or {})[e.f] or 1) < BATCH_OF_SHORT end
     return ((want.ranges or {})[body .. '.' .. step] or 1) < RANGE_OF_SHORT
   end
