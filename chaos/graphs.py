@@ -118,11 +118,11 @@ def map_reduce(n: int) -> int:
 
 
 @dag
-def awaiting(n: int, x: int) -> int:
+async def awaiting(n: int, x: int) -> int:
     """Pieces that are awaited side by side: items, those that follow them one by one, and steps of their own."""
-    first = [ponder(k, x) for k in numbers(n)]
-    last = [ponder(ponder(k, 1), 2) for k in first]
-    return digest([*[digest(last)], ponder(1, x), ponder(2, x), ponder(3, x)])
+    first = [await ponder(k, x) for k in numbers(n)]
+    last = [await ponder(await ponder(k, 1), 2) for k in first]
+    return digest([digest(last), await ponder(1, x), await ponder(2, x), await ponder(3, x)])
 
 
 def awaiting_in_python(n: int, x: int) -> int:

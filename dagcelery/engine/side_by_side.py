@@ -1,6 +1,6 @@
 """The part of a worker's loop that awaits pieces side by side, if DAGCELERY_ASYNC_CONCURRENCY is more than one.
 
-What the store grants to be awaited (`lua/beside.lua`) is begun at once. Whenever some of it has ended that is
+What the store grants to be awaited (`store/lua/beside.lua`) is begun at once. Whenever some of it has ended that is
 committed, each piece by itself, and the call that does so claims others in its place. What is no coroutine is executed
 as ever, while nothing is awaited.
 """
