@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Event, PieceId, Progress
 
@@ -50,7 +50,7 @@ def committed_wrongly(events: list[Event], progress: Progress, most: int = 1) ->
 
 def claimed_still(raw: Any, run_id: str) -> list[str]:
     """The claims that a run has."""
-    return [piece.decode() for piece in raw.hkeys(key(run_id, "c")) if piece]
+    return [piece.decode() for piece in raw.hkeys(Keys().run(run_id, "c")) if piece]
 
 
 def immortal_keys(raw: Any, pattern: str) -> Iterator[str]:

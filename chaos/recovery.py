@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from chaos import checks
 from chaos.graphs import linger
 from dagcelery.settings import Settings
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 from dagcelery.store.wire import claim_record
 from dagcelery.testing import faults
 from dagcelery.testing.faults import FaultyCluster, FaultyWorker, children_of
@@ -68,7 +68,7 @@ def executing(faulty: FaultyCluster, run_id: str) -> int:
     until = time.monotonic() + PATIENCE_SECONDS
     with closing(checks.raw_client(faulty.local.server.url)) as raw:
         while time.monotonic() < until:
-            for piece, claim in raw.hgetall(key(run_id, "c")).items():
+            for piece, claim in raw.hgetall(Keys().run(run_id, "c")).items():
                 if piece:
                     return int(claim_record(claim).owner.split(":")[1])
             time.sleep(0.01)

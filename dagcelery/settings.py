@@ -108,6 +108,14 @@ def _token(value: object) -> Flaw:
     return "is no text of at least 16 characters", "make it with openssl rand -hex 32"
 
 
+def _key_prefix(value: object) -> Flaw:
+    # Braces would be a hash tag of their own, and what stands for others in a pattern would in a rule of an ACL.
+    if isinstance(value, str) and re.fullmatch(r"[!-~]{0,64}", value) and not set(value) & set("{}*?[]\\"):
+        return None
+    remedy = "give at most 64 printable ASCII characters, without spaces, braces and * ? [ ] \\, such as shop:"
+    return f"is {shown(value)}", remedy
+
+
 def _folder_url(value: object) -> Flaw:
     remedy = "write one such as file:///var/dagcelery or s3://bucket/folder"
     if not isinstance(value, str):
@@ -155,6 +163,12 @@ class Settings:
 
     broker_url: str = _setting("", _broker_url, "where Celery sends messages", is_secret=True)
     store_url: str = _setting("", _redis_url, "the Redis or Valkey that remembers runs", is_secret=True)
+    key_prefix: str = _setting(
+        "",
+        _key_prefix,
+        "what the names of all keys in the store begin with, such as `shop:`, "
+        "[beside others on one server](docs/howto/shared_redis.md)",
+    )
     signing_key: str = _setting(
         "", _text, "the secret that signs stored data; `new,old` while you change it", is_secret=True
     )
@@ -220,6 +234,12 @@ class Settings:
     flower_url: str = _setting("", _page_url, "where Flower is, for links from the [page](docs/page.md) of a run")
     trace_link: str = _setting(
         "", _page_url, "a page of traces that the page of a run links to, with `{run}` and `{node}` in it"
+    )
+    trace: Literal["off", "link", "child"] = _setting(
+        "off",
+        _one_of("off", "link", "child"),
+        "`off`, `link` or `child`: whether runs are [traced](docs/howto/tracing.md) with OpenTelemetry "
+        "(`dagcelery[otel]`), and whether a run's trace links to its submitter's or is part of it",
     )
     log_link: str = _setting("", _page_url, "a page of logs, likewise")
     web_token: str = _setting(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar, get_args
 import click
 
 from dagcelery import client, draw
-from dagcelery.cli import export, page, runs, show, workers
+from dagcelery.cli import export, metrics, page, runs, show, workers
 from dagcelery.cli.runs import as_json, canvas_lines, run_to_its_end, running, to_json
 from dagcelery.cli.targets import (
     Target,
@@ -438,6 +438,8 @@ dag.add_command(workers.worker)
 dag.add_command(workers.dev)
 
 dag.add_command(page.ui)
+
+dag.add_command(metrics.metrics)
 
 dag.add_command(config)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
+import secrets
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -222,7 +222,7 @@ def new_run(
 ) -> NewRun:
     """Return a run of a plan with its parameters, sealed, but not written yet. `static` values shaped the plan."""
     text = encode_plan(plan, signed=control.keyring.signed)
-    run_id = uuid.uuid4().hex
+    run_id = secrets.token_hex(16)  # all of it is random, as samplers of traces expect; of a UUID some bits are not
     view = control.adopt(run_id, plan)
     if key is not None:
         params = settled(view, params)
@@ -241,7 +241,17 @@ def new_run(
         reservation="" if key is None else json.dumps([plan.name, key]),
         fingerprint="" if key is None else fingerprint(view, params, static),
         shown=shown_params(view, params, static),
+        trace=traced(settings),
     )
+
+
+def traced(settings: Settings) -> str:
+    """Return what the record of a run keeps so that its trace is known, "" if it is not traced."""
+    if settings.trace == "off":
+        return ""
+    from dagcelery.telemetry.tracing import submitted  # OpenTelemetry need not be installed
+
+    return submitted(settings.trace)
 
 
 def fingerprint(view: RunView, params: Mapping[str, object], static: Mapping[str, object]) -> str:

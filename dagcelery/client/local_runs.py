@@ -10,7 +10,6 @@ import heapq
 import os
 import secrets
 import time
-import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from dagcelery.client import following, lifecycle
 from dagcelery.client.files import OutputFile, PartitionedOutput, PendingOutputs, check_free, path_of
 from dagcelery.client.lifecycle import Submittable, dag_of, plan_of, split_static
 from dagcelery.client.standalone import alone, is_partitioned
-from dagcelery.engine.hooks import Listener
+from dagcelery.engine.hooks import Listener, Listeners
 from dagcelery.engine.io import Reader
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import InvalidLocation, InvalidParameters
@@ -32,6 +31,7 @@ from dagcelery.payload.signing import Keyring
 from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
 from dagcelery.store.in_process import store_in_process
+from dagcelery.store.protocol import Store
 from dagcelery.store.records import HOOK, ROOT, Claim, NewRun, ReadyStep, Response, RunState, Scope, TaskResult
 from dagcelery.text import shown
 from dagcelery.tracebacks import shortened
@@ -109,6 +109,14 @@ class FirstError(Listener):
         return result.error is self.error
 
 
+def _traced(listener: Listener, settings: Settings, store: Store) -> Listener:
+    if settings.trace == "off":
+        return listener
+    from dagcelery.telemetry.tracing import Tracing  # OpenTelemetry need not be installed
+
+    return Listeners(Tracing(store.reader.record), listener)
+
+
 class LocalRun:
     """A run that has not begun; it is signed with a key of this process alone, so every codec is allowed."""
 
@@ -118,15 +126,16 @@ class LocalRun:
         self._is_patient = is_patient
         self.first = FirstError()
         self._broker = InMemoryBroker()
+        store = store_in_process()
         self.engine = Engine(
-            store_in_process(),
+            store,
             Keyring.parse(_KEY),
             eager_settings(settings),
             self._broker,
             process=CeleryProcess(),
-            listener=self.first,
+            listener=_traced(self.first, settings, store),
         )
-        self.run_id = uuid.uuid4().hex
+        self.run_id = secrets.token_hex(16)
         self.plan = plan_of(node, queue="celery", settings=settings)
         self._view = self.engine.adopt(self.run_id, self.plan, is_alone=True)
 
@@ -149,6 +158,7 @@ class LocalRun:
         sealed = lifecycle.seal(self._view, params)
         plan = self.plan
         run = NewRun(self.run_id, plan.name, b"", topology(plan), sealed.values, sealed.lists, sealed.blocks)
+        run = replace(run, trace=lifecycle.traced(self.engine.settings))
         if static is not None:
             run = replace(run, shown=lifecycle.shown_params(self._view, params, static))
         self._broker.start(self._view, self.engine.store.machine.create(run).opened)

@@ -33,7 +33,7 @@ def write(name: str, value: object, place: StageValues | None = None) -> None:
     )
     if place is not None:
         delete_with(view.store, place, view.run_id)
-    (place or beside(view.store)).put(view.run_id, name, data)
+    _place(view, place).put(view.run_id, name, data)
 
 
 def read(name: str, place: StageValues | None = None) -> Any:
@@ -42,7 +42,7 @@ def read(name: str, place: StageValues | None = None) -> Any:
     Raises NotKept, BadSignature.
     """
     view = _view(name)
-    data = (place or beside(view.store)).get(view.run_id, name)
+    data = _place(view, place).get(view.run_id, name)
     if data is None:
         raise NotKept(view.run_id, name)
     return values.open_value(view.keyring, _CODEC, _address(view, name), data, culprit=f"the value {shown(name)}")
@@ -51,7 +51,7 @@ def read(name: str, place: StageValues | None = None) -> Any:
 def delete(name: str, place: StageValues | None = None) -> None:
     """Forget the value of that name in this run, if there is one."""
     view = _view(name)
-    (place or beside(view.store)).drop(view.run_id, name)
+    _place(view, place).drop(view.run_id, name)
 
 
 def elsewhere(client: object) -> StageValues:
@@ -84,6 +84,10 @@ def _view(name: object) -> RunView:
         raise NotConfigured(f"the value {shown(name)} belongs to a run, and none is executed here", remedy)
     view.keyring.require_key(f"the value {shown(name)}, which is pickled,")
     return view
+
+
+def _place(view: RunView, place: StageValues | None) -> StageValues:
+    return beside(view.store) if place is None else place.among(view.store.server.keys)
 
 
 def _address(view: RunView, name: str) -> bytes:

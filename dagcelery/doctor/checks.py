@@ -254,7 +254,7 @@ def check_keys(context: CheckContext) -> Iterator[Finding]:
     for name, server in context.servers.items():
         if name == "the broker":
             continue
-        lasting = server.lasting("dagcelery:*", MOST_KEYS)
+        lasting = server.lasting(f"{context.settings.key_prefix}dagcelery:*", MOST_KEYS)
         if lasting is None:
             what = f"keys without a time to live were not looked for: the user of {name} may not SCAN"
             yield Finding("keys", Severity.NOTE, what, "use an administrator's address")

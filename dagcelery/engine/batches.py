@@ -114,7 +114,8 @@ class Behind:
             return
         if follower.is_only or seconds <= _TINY_SECONDS:
             needs = frozenset(PieceId(scope.id, step).name for step in follower.needs)
-            self._next.append((seconds, Claim(scope, follower.step, -1, -1, 1, -1, values, follows=needs)))
+            claim = Claim(scope, follower.step, -1, -1, 1, -1, values, waited=0.0, follows=needs)
+            self._next.append((seconds, claim))
 
     def following(self) -> Claim | None:
         """Return the next piece; None if there is none, or if it would take too long."""

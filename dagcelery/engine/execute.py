@@ -32,7 +32,7 @@ from dagcelery.engine.attempts import (
 )
 from dagcelery.engine.caching import Memo, Recollection
 from dagcelery.engine.hooks import Listener, call_dag_hook
-from dagcelery.engine.interrupts import is_leaving, tell, tell_apart
+from dagcelery.engine.interrupts import is_leaving, tell
 from dagcelery.engine.io import Reader, Rows, Sealed, Writer
 from dagcelery.engine.log_tails import LogTail, seal
 from dagcelery.engine.pieces import Contexts, enter
@@ -170,6 +170,7 @@ class Execution:
         self._listener = listener
         self._contexts = Contexts()
         self._called = _NOTHING  # the last item whose function was called
+        self._failed_in: Context | None = None
         self._limit: Limit | None = None
         self._tail: LogTail | None = None
         self._sensitive: Any = None
@@ -241,7 +242,7 @@ class Execution:
             # What is done of a range is committed: the first of the rest is refused when it is claimed again.
             refused = {"error": error, "is_refused": True}
             return self._result(**({"done": index, **outputs} if index > claim.lo else refused))
-        text = self._told(index, error)
+        text = self._text(error)
         address = addresses.failure(view.run_id, PieceId(claim.scope.id, claim.step, index).name)
         sealed = values.seal_bytes(view.keyring, address, claim.attempt, text)
         markers = self._markers(text, index)
@@ -256,16 +257,9 @@ class Execution:
             failure=sealed,
             retryable=not claim.poisoned and is_retryable(error, options),
             markers=markers,
+            context=self._failed_in,
             **outputs,
         )
-
-    def _told(self, index: int, error: BaseException) -> bytes:
-        """Notify the listener of a failure, unless it has heard of this error, and return the error as text."""
-        is_news = self._encoded is None or self._encoded[0] is not error
-        text = self._text(error)
-        if self._listener is not None and is_news:
-            tell_apart(self._listener.failed, self._view, self._claim, index, self._for_others(error))
-        return text
 
     def _text(self, error: BaseException) -> bytes:
         """Return an error as the text of the time when it was first seen: a listener may change it afterwards."""
@@ -423,7 +417,7 @@ class Execution:
         kept = partial(self._sealed_once, writer, step) if lo < 0 else writer.freezer(step, self._locate)
         may_skip, may_grow = view.program.may_skip and step.kind == "task", view.program.may_grow
         returned: list[Any] = []
-        failure, until = None, time.perf_counter() + RANGE_SECONDS
+        failure, context, until = None, None, time.perf_counter() + RANGE_SECONDS
         try:
             function = self._called_by(step)
             if recollection is not None:
@@ -448,7 +442,7 @@ class Execution:
         except BaseException as error:
             if self._is_not_its_fault(error):
                 raise
-            failure = error
+            failure, self._failed_in = error, context
         if recollection is not None:
             recollection.keep()
         if failure is not None and not returned:

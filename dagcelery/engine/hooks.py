@@ -6,12 +6,13 @@ gone afterwards.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from dagcelery.engine.interrupts import tell_apart
+from dagcelery.engine.interrupts import tell, tell_apart
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import BadSignature, StoreUnavailable
 from dagcelery.payload import failures
@@ -26,7 +27,7 @@ class Listener:
     """
 
     def hears_calls(self, view: RunView, claim: Claim) -> bool:
-        """Return whether `before`, `after` and `failed` are wanted for this claim; each of them costs time per item."""
+        """Return whether `before` and `after` are wanted for this claim; each of them costs time per item."""
         return False
 
     def before(self, view: RunView, claim: Claim, index: int) -> None:
@@ -35,15 +36,56 @@ class Listener:
     def after(self, view: RunView, claim: Claim, index: int, error: BaseException | None) -> None:
         """Hear that a function has returned or raised, in the context of its piece."""
 
-    def failed(self, view: RunView, claim: Claim, index: int, error: BaseException) -> None:
-        """Hear that a piece has failed with an error that `after` did not hear of."""
-
     def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
-        """Hear what the store made of a result. Return whether the result's error is kept, frames and all."""
+        """Hear what the store made of a result; of a call that failed, in the context of its piece.
+
+        Return whether the result's error is kept, frames and all.
+        """
         return False
 
     def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
         """Hear that this process has ended a run."""
+
+
+class Listeners(Listener):
+    """Several listeners as one. They hear of a call in this order, and of its end in the other one."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+        self._asked = threading.local()
+
+    def hears_calls(self, view: RunView, claim: Claim) -> bool:
+        """Return whether any of them wants to hear of this claim's calls."""
+        hearing = [each for each in self._listeners if tell(each.hears_calls, view, claim)]
+        self._asked.last = claim, hearing
+        return bool(hearing)
+
+    def before(self, view: RunView, claim: Claim, index: int) -> None:
+        """Pass it on to those who want to hear of it."""
+        for each in self._hearing(view, claim):
+            tell(each.before, view, claim, index)
+
+    def after(self, view: RunView, claim: Claim, index: int, error: BaseException | None) -> None:
+        """Pass it on to those who want to hear of it."""
+        for each in reversed(self._hearing(view, claim)):
+            tell(each.after, view, claim, index, error)
+
+    def _hearing(self, view: RunView, claim: Claim) -> list[Listener]:
+        """Return who wants to hear of a claim's calls: they were asked before the first one, in this thread."""
+        if getattr(self._asked, "last", (None,))[0] is not claim:
+            self.hears_calls(view, claim)
+        hearing: list[Listener] = self._asked.last[1]
+        return hearing
+
+    def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
+        """Pass it on to all; the error is kept if any of them keeps it."""
+        is_kept = [tell(each.ended, view, claim, result, response) for each in reversed(self._listeners)]
+        return any(is_kept)
+
+    def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
+        """Pass it on to all."""
+        for each in self._listeners:
+            tell(each.run_ended, run_id, dag, state, seconds)
 
 
 def seconds_each(claim: Claim, result: TaskResult) -> float:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -172,9 +172,11 @@ def tell(
         return None
 
 
-def tell_apart(listener: Callable[..., T], *args: Any, **failure: Any) -> T | None:
-    """Call a listener as `tell` does, in a copy of the context, so that what it sets there is gone afterwards."""
-    return copy_context().run(partial(tell, listener, *args, **failure))
+def tell_apart(listener: Callable[..., T], *args: Any, within: Context | None = None, **failure: Any) -> T | None:
+    """Call a listener as `tell` does, in a context that is over by then or in a copy of this one, so that what it sets
+    there is gone afterwards.
+    """
+    return (within or copy_context()).run(partial(tell, listener, *args, **failure))
 
 
 class Watchdog:

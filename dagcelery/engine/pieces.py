@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
@@ -113,26 +113,59 @@ class Contexts:
         return context
 
 
+_OUTSIDE: Final = {"run": "", "dag": "", "node": "", "item": None, "attempt": None, "queue": ""}
+
+
+def _fields() -> dict[str, Any] | None:
+    """Return what records say of the executing piece; None outside of pieces."""
+    place = _place.get()
+    try:
+        piece = executing_piece()
+    except Exception:  # its address may have to be read first, and the store may be out of reach
+        return None
+    if place is None or piece is None:
+        return None
+    view, claim, _, _ = place
+    queue = view.program.step(claim.scope.body, claim.step).queue
+    said = (piece.run_id, view.program.plan.name, piece.address, piece.index, piece.attempt, queue)
+    return dict(zip(_OUTSIDE, said, strict=True))
+
+
+def _add(record: logging.LogRecord, fields: Mapping[str, Any]) -> None:
+    for name, value in fields.items():
+        record.__dict__.setdefault(name, value)
+
+
+class PieceFields(logging.Filter):
+    """Gives the records of pieces, and no others, `run`, `dag`, `node`, `item`, `attempt` and `queue`.
+
+    Workers put it on the handlers that they find. The road not taken is a factory of records: with that, a task that
+    logs an `extra` of one of these names would get a KeyError.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass."""
+        _add(record, _fields() or {})
+        return True
+
+
 class PieceFilter(logging.Filter):
-    """Gives each record `run`, `node`, `index` and `attempt` of the piece that wrote it, and `piece`, all in one text.
+    """Gives each record `run`, `dag`, `node`, `item`, `attempt` and `queue` of the piece that wrote it, `index`, which
+    is `item`, and `piece`, all in one text.
 
     Put it on a handler of your own: ``handler.addFilter(PieceFilter())``. `node` is an address such as
-    ``train[3]/fit[0]``, `index` the item's number or None. Outside of pieces the texts are empty and the numbers None;
+    ``train[3]/fit[0]``, `item` the item's number or None. Outside of pieces the texts are empty and the numbers None;
     what a record has already is left as it is.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record pass."""
-        try:
-            piece = executing_piece()
-        except Exception:  # its address may have to be read first, and the store may be out of reach
-            piece = None
-        about: dict[str, Any] = {"run": "", "node": "", "index": None, "attempt": None, "piece": ""}
-        if piece is not None:
-            about |= {"run": piece.run_id, "node": piece.address, "index": piece.index, "attempt": piece.attempt}
-            about["piece"] = f" [run={piece.run_id} node={piece.address} attempt={piece.attempt}]"
-        for name, value in about.items():
-            record.__dict__.setdefault(name, value)
+        fields = _fields()
+        text = ""
+        if fields is not None and "run" not in record.__dict__:  # else it says in its own words what it is about
+            text = " [run={run} node={node} attempt={attempt}]".format_map(fields)
+        fields = fields or _OUTSIDE
+        _add(record, fields | {"index": fields["item"], "piece": text})
         return True
 
 

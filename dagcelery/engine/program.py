@@ -335,6 +335,10 @@ class Program:
         """Return whether a step runs its DAG once or not at all, so that its item has no number to be shown."""
         return step >= 0 and "branch" in self.step(body, step).options
 
+    def is_grown(self, body: int) -> bool:
+        """Return whether a body belongs to a plan that a piece made; its nodes are named after calls, and numbered."""
+        return self._homes[body][0] is not self.plan
+
     def node_name(self, body: int, step: int) -> str:
         """Return the node's name in its own scope."""
         if step < 0:

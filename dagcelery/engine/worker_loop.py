@@ -318,7 +318,7 @@ class WorkerLoop:
         program = self._view.program
         if program.has_hooks and program.knows(claim.scope.body):
             tell_apart(call_task_hooks, self._view, claim, result, response.state, self._engine.settings)
-        is_kept = tell_apart(self._engine.listener.ended, self._view, claim, result, response)
+        is_kept = tell_apart(self._engine.listener.ended, self._view, claim, result, response, within=result.context)
         if result.error is not None and not is_kept:
             failures.release(result.error)
 

@@ -57,7 +57,7 @@ def _chain(error: BaseException, tell: Callable[[BaseException], str]) -> str:
     seen = set[int]()
     while current is not None and id(current) not in seen:
         seen.add(id(current))
-        frames = "".join(traceback.format_tb(_from_users_code(current.__traceback__)))
+        frames = "".join(traceback.format_tb(from_users_code(current.__traceback__)))
         last_line = f"{type_name(current)}: {tell(current)}".removesuffix(": ")
         parts.append(f"Traceback (most recent call last):\n{frames}{last_line}\n")
         if current.__cause__ is not None:
@@ -137,13 +137,13 @@ def message(error: BaseException) -> str:
 
 def _traceback(error: BaseException) -> str:
     try:
-        return "".join(traceback.format_exception(type(error), error, _from_users_code(error.__traceback__)))
+        return "".join(traceback.format_exception(type(error), error, from_users_code(error.__traceback__)))
     except Exception:  # a __str__ or __repr__ of the user's, reached through a cause or a note
         return "".join(traceback.format_tb(error.__traceback__))
 
 
-def _from_users_code(trace: TracebackType | None) -> TracebackType | None:
-    # The frames that called the function are always the same, and ours: they tell a user nothing.
+def from_users_code(trace: TracebackType | None) -> TracebackType | None:
+    """Leave out the frames that called the function: they are always the same, and tell a user nothing."""
     first = trace
     while first is not None and first.tb_frame.f_globals.get("__name__", "").startswith("dagcelery."):
         first = first.tb_next

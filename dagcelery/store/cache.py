@@ -22,7 +22,7 @@ from typing import Final, Protocol, cast
 
 from dagcelery.errors import RunNotFound
 from dagcelery.store import wire
-from dagcelery.store.keys import cache_key, key, stage_value_key
+from dagcelery.store.keys import Keys, stage_value_key
 from dagcelery.store.protocol import Store, StoreServer
 from dagcelery.store.records import CHUNK_BYTES, INLINE_BYTES
 from dagcelery.store.wire import STAGED
@@ -92,9 +92,10 @@ class ServerCache:
 
     def __init__(self, server: StoreServer) -> None:
         self._server = server
+        self._keys = server.keys
 
     def get(self, task: str, entries: Sequence[str]) -> list[bytes | None]:
-        at = cache_key(task)
+        at = self._keys.cache(task)
         reads = self._server.client.pipeline(transaction=False)
         for portion in wire.portions(entries, _READ_AT_ONCE):
             reads.mget([f"{at}:{entry}" for entry in portion])
@@ -102,7 +103,7 @@ class ServerCache:
         return [self._whole(at, data) if data and data[:1] == STAGED else data for data in results]
 
     def set(self, task: str, entries: Mapping[str, bytes], ttl_seconds: float) -> None:
-        at, ttl, chunks = cache_key(task), max(1, int(ttl_seconds * 1000)), dict[str, str]()
+        at, ttl, chunks = self._keys.cache(task), max(1, int(ttl_seconds * 1000)), dict[str, str]()
 
         def small() -> Iterator[tuple[str, bytes]]:
             for entry, data in entries.items():
@@ -122,7 +123,7 @@ class ServerCache:
     def delete(self, task: str) -> int:
         dropped, names = 0, 1
         while names:
-            names, results = self._server.run("cache_delete", cache_key(task), {})
+            names, results = self._server.run("cache_delete", self._keys.cache(task), {})
             dropped += int(results)
         return dropped
 
@@ -144,6 +145,9 @@ class ServerCache:
 
 class StageValues(Protocol):
     """Keeps bytes by run and name; the last ones put count."""
+
+    def among(self, keys: Keys) -> StageValues:
+        """Return the same place, for a store whose keys have these names."""
 
     def put(self, run_id: str, name: str, data: bytes) -> None:
         """Keep bytes under a name, and drop those that it had."""
@@ -174,21 +178,25 @@ class ValuesOfRuns:
 
     def __init__(self, server: StoreServer) -> None:
         self._server = server
+        self._keys = server.keys
+
+    def among(self, keys: Keys) -> ValuesOfRuns:
+        return self
 
     def put(self, run_id: str, name: str, data: bytes) -> None:
         at, client = stage_value_key(name), self._server.client
-        ttl = client.hget(key(run_id), "ttl")
+        ttl = client.hget(self._keys.run(run_id), "ttl")
         if ttl is None:
             raise RunNotFound(run_id)
         # The registry is what deletes them, and what gives them more time.
-        writes = client.pipeline().sadd(key(run_id, "k"), at).expire(key(run_id, "k"), int(ttl))
-        writes.set(key(run_id, at), data, ex=int(ttl)).execute()
+        writes = client.pipeline().sadd(self._keys.run(run_id, "k"), at).expire(self._keys.run(run_id, "k"), int(ttl))
+        writes.set(self._keys.run(run_id, at), data, ex=int(ttl)).execute()
 
     def get(self, run_id: str, name: str) -> bytes | None:
-        return cast("bytes | None", self._server.client.get(key(run_id, stage_value_key(name))))
+        return cast("bytes | None", self._server.client.get(self._keys.run(run_id, stage_value_key(name))))
 
     def drop(self, run_id: str, name: str) -> None:
-        self._server.client.unlink(key(run_id, stage_value_key(name)))
+        self._server.client.unlink(self._keys.run(run_id, stage_value_key(name)))
 
     def delete_all(self, run_id: str) -> None:
         """The run's own keys are deleted with it."""
@@ -199,6 +207,10 @@ class ValuesInFolder:
     """Keeps bytes in files: a folder for each run, a file for each name; a file is whole or not there."""
 
     folder: str
+
+    def among(self, keys: Keys) -> ValuesInFolder:
+        """Folders have the names of runs, of which there are no two."""
+        return self
 
     def put(self, run_id: str, name: str, data: bytes) -> None:
         path = self._path(run_id, name)

@@ -25,7 +25,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dagcelery.store import wire
-from dagcelery.store.keys import key
 from dagcelery.store.protocol import StoreServer
 from dagcelery.store.records import CELL, CLOSE, HOOK, ROOT, START, PieceId, Scope, Spot, StepEntry
 from dagcelery.store.survey import ScopeSurvey, Survey
@@ -126,7 +125,7 @@ class _Clearing:
         self._run_id = run_id
         self._token = uuid.uuid4().hex
         self._number = 0
-        self._survey = Survey(server.client, run_id)
+        self._survey = Survey(server, run_id)
 
     def clear(self, places: Sequence[Spot]) -> bool:
         while (marked := self._begin(places)) is not None:
@@ -154,8 +153,8 @@ class _Clearing:
 
     def _begin(self, places: Sequence[Spot]) -> list[list[Any]] | None:
         """Mark the run, and answer all places of the mark; None if nothing can be cleared."""
-        self._survey = Survey(self._server.client, self._run_id)
-        epoch = self._server.client.hget(key(self._run_id), "epoch")
+        self._survey = Survey(self._server, self._run_id)
+        epoch = self._server.client.hget(self._server.keys.run(self._run_id), "epoch")
         answer = self._act("begin", places=[spot[:4] for spot in places], epoch=int(epoch or 0))
         marked: list[list[Any]] | None = answer.get("places")
         return marked
@@ -177,7 +176,7 @@ class _Clearing:
     def _act(self, act: str, **about: Any) -> dict[str, Any]:
         self._number += 1
         request = {"token": self._token, "number": self._number, "act": act} | about
-        answer: dict[str, Any] = json.loads(self._server.run("clear", key(self._run_id), request)[0])
+        answer: dict[str, Any] = json.loads(self._server.run("clear", self._server.keys.run(self._run_id), request)[0])
         if answer.get("overtaken") or answer.get("busy"):
             raise _AnotherClears
         return answer

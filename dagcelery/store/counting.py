@@ -17,7 +17,7 @@ from typing import Any
 
 from dagcelery.errors import StoreFull
 from dagcelery.store import wire
-from dagcelery.store.keys import key, topology_key
+from dagcelery.store.keys import Keys
 from dagcelery.store.protocol import StoreServer
 from dagcelery.store.records import START, Counts, Event, PieceId, Progress
 
@@ -46,11 +46,11 @@ def together(client: Any, reads: Callable[[Any], Any]) -> list[Any]:
     return list(answers)
 
 
-def read_outstanding(pipeline: Any, run_id: str) -> Any:
+def read_outstanding(pipeline: Any, keys: Keys, run_id: str) -> Any:
     """Ask for what `wire.outstanding` reads."""
-    pipeline.hgetall(key(run_id, "c")).zrange(key(run_id, "u"), 0, _MOST_OUTSTANDING - 1)
-    pipeline.zrange(key(run_id, "d"), 0, _MOST_OUTSTANDING - 1, withscores=True)
-    return pipeline.hgetall(key(run_id, "no"))
+    pipeline.hgetall(keys.run(run_id, "c")).zrange(keys.run(run_id, "u"), 0, _MOST_OUTSTANDING - 1)
+    pipeline.zrange(keys.run(run_id, "d"), 0, _MOST_OUTSTANDING - 1, withscores=True)
+    return pipeline.hgetall(keys.run(run_id, "no"))
 
 
 def progress(server: StoreServer, run_id: str, *, counted: bool) -> Progress | None:
@@ -70,6 +70,7 @@ class _Look:
     def __init__(self, server: StoreServer, run_id: str) -> None:
         self._server = server
         self._client = server.client
+        self._keys = server.keys
         self._run_id = run_id
         self._numbers: dict[str, dict[str, float]] = defaultdict(dict)
         """Counters by what they are about, a step "body.step" or a body, and by what they count."""
@@ -83,14 +84,16 @@ class _Look:
 
     def progress(self, *, counted: bool) -> Progress | None:
         """How far the run is at the moment at which its claims are read."""
-        is_large = counted and self._client.hlen(key(self._run_id, "n")) > _FIELDS
+        is_large = counted and self._client.hlen(self._keys.run(self._run_id, "n")) > _FIELDS
 
         def reads(pipeline: Any) -> Any:
-            pipeline.time().hgetall(key(self._run_id)).xrevrange(key(self._run_id, "e"), count=1)
+            pipeline.time().hgetall(self._keys.run(self._run_id)).xrevrange(self._keys.run(self._run_id, "e"), count=1)
             if counted:
-                pipeline.hget(topology_key(self._run_id, 0), START)
-                pipeline.hmget(key(self._run_id, "n"), "") if is_large else pipeline.hgetall(key(self._run_id, "n"))
-            return read_outstanding(pipeline, self._run_id)
+                pipeline.hget(self._keys.topology(self._run_id, 0), START)
+                pipeline.hmget(self._keys.run(self._run_id, "n"), "") if is_large else pipeline.hgetall(
+                    self._keys.run(self._run_id, "n")
+                )
+            return read_outstanding(pipeline, self._keys, self._run_id)
 
         (seconds, micros), fields, events, *rest = together(self._client, reads)
         record = wire.record(self._run_id, fields)
@@ -110,7 +113,7 @@ class _Look:
     def _ready(self, queues: Iterable[str]) -> dict[str, int]:
         sizes = self._client.pipeline(transaction=False)
         for queue in queues:
-            sizes.zcard(key(self._run_id, "r", queue))
+            sizes.zcard(self._keys.run(self._run_id, "r", queue))
         return {queue: max(0, size - 1) for queue, size in zip(queues, sizes.execute(), strict=True)}
 
     # -- in portions ------------------------------------------------------------------------------
@@ -119,7 +122,7 @@ class _Look:
             self._read_counters()
         for first in range(0, steps, _STEPS):
             about = {"from": first, "upto": min(steps, first + _STEPS)}
-            rows, last, clear_at = self._server.run("counts", key(self._run_id), about)
+            rows, last, clear_at = self._server.run("counts", self._keys.run(self._run_id), about)
             self._of_root.append(_moment(last))
             for step, row in enumerate(rows.split(b"\n"), first):
                 if row:  # as lua/counts.lua says it
@@ -133,14 +136,14 @@ class _Look:
 
     def _read_counters(self) -> None:
         """Read more counters than fit into one call; all of a step at once."""
-        name = key(self._run_id, "n")
+        name = self._keys.run(self._run_id, "n")
         found = {field.decode() for field, _ in self._client.hscan_iter(name, count=_FIELDS) if field}
         by_step = [list(group) for _, group in groupby(sorted(found), lambda field: field.partition(":")[0])]
         for several in wire.portions(by_step, _FIELDS // 10):
             fields = [field for each in several for field in each]
 
             def reads(pipeline: Any, fields: list[str] = fields) -> Any:
-                return pipeline.xrevrange(key(self._run_id, "e"), count=1).hmget(name, *fields)
+                return pipeline.xrevrange(self._keys.run(self._run_id, "e"), count=1).hmget(name, *fields)
 
             (last, *_), values = together(self._client, reads)
             self._take((field.encode(), value) for field, value in zip(fields, values, strict=True) if value)
@@ -160,7 +163,7 @@ class _Look:
         for _ in range(_PAGES):
             if after >= last:
                 return
-            found = self._client.xrange(key(self._run_id, "e"), min=f"{after[0]}-{after[1]}", count=_EVENTS)
+            found = self._client.xrange(self._keys.run(self._run_id, "e"), min=f"{after[0]}-{after[1]}", count=_EVENTS)
             for entry_id, fields in found:
                 moment = _moment(entry_id)
                 if after < moment:

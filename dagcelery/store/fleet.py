@@ -8,7 +8,7 @@ from typing import Any
 
 from dagcelery.errors import StoreRefused
 from dagcelery.store import wire
-from dagcelery.store.keys import ACTIVE, QUEUES, SPILLED, WORKERS, key, limit_key, runs_key
+from dagcelery.store.keys import Keys
 from dagcelery.store.protocol import Call, Fleet, ResultCache, StoreServer
 from dagcelery.store.records import TERMINAL, Listed
 
@@ -18,29 +18,33 @@ _LISTED_RUNS = 100_000
 _RUNS_A_READ = 10_000
 _ANNOUNCED_QUEUES = 1_000
 _YOUNG_SECONDS = 3600.0
+_COUNTERS_A_SCRIPT = 500
+_TOKENS = 5_000
+"""Calls that counted are known for so long that one which is repeated, within seconds, is among so many."""
 
 
-def look(server: StoreServer, request: Mapping[str, Any], among: str = ACTIVE) -> list[bytes]:
+def look(server: StoreServer, among: str, request: Mapping[str, Any]) -> list[bytes]:
     """Name the runs that are due to be looked at, or say when one is."""
     names: list[bytes] = server.run("look", among, {**request, "ttl": _TTL_SECONDS})
     return names
 
 
-def look_at(run_id: str, delay_seconds: float) -> Call:
+def look_at(keys: Keys, run_id: str, delay_seconds: float) -> Call:
     """Return the call by which a run is an active one, and due to be looked at after some seconds."""
-    return "look", ACTIVE, {"run": run_id, "delay": delay_seconds, "ttl": _TTL_SECONDS}
+    return "look", keys.active, {"run": run_id, "delay": delay_seconds, "ttl": _TTL_SECONDS}
 
 
-def enroll(run_id: str, name: str) -> Call:
+def enroll(keys: Keys, run_id: str, name: str) -> Call:
     """Return the call that lists a run about to be created: as an active one, among all, and among those of its DAG.
 
     Who creates it has a minute for that, since a look that finds no run forgets it.
     """
-    request = {"run": run_id, "delay": 60, "lists": [runs_key(), runs_key(name)], "most": _LISTED_RUNS}
-    return "enroll", ACTIVE, request | {"ttl": _TTL_SECONDS, "around": key(" ").split(" ")}
+    request = {"run": run_id, "delay": 60, "lists": [keys.runs(), keys.runs(name)], "most": _LISTED_RUNS}
+    return "enroll", keys.active, request | {"ttl": _TTL_SECONDS, "around": keys.run(" ").split(" ")}
 
 
-def _moment(server: StoreServer) -> float:
+def moment(server: StoreServer) -> float:
+    """Return the time by the store's clock."""
     seconds, micros = server.client.time()
     return float(seconds + micros / 1e6)
 
@@ -75,6 +79,7 @@ class FleetAdapter:
 
     def __init__(self, server: StoreServer, cache: ResultCache) -> None:
         self._server = server
+        self._keys = server.keys
         self.cache = cache
 
     # -- workers ----------------------------------------------------------------------------------
@@ -87,28 +92,32 @@ class FleetAdapter:
         keys: Sequence[str] | None = None,
     ) -> None:
         short = None if messages is None else [name[: wire.MESSAGE_CHARACTERS] for name in messages]
-        word = {"queues": list(queues), "slots": slots, "messages": short, "at": _moment(self._server)}
+        word = {"queues": list(queues), "slots": slots, "messages": short, "at": moment(self._server)}
         word["keys"] = None if keys is None else list(keys)
-        before = self._server.client.hget(WORKERS, worker_id)
+        before = self._server.client.hget(self._keys.workers, worker_id)
         since = json.loads(before).get("since", {}) if before else {}
         word["since"] = {queue: since.get(queue, word["at"]) for queue in queues}
         request = {"worker": worker_id, "word": json.dumps(word), "ttl": _HEARD_SECONDS}
-        self._server.run("heartbeat", WORKERS, request)
+        self._server.run("heartbeat", self._keys.workers, request)
 
     def retire(self, worker_id: str) -> None:
-        self._server.client.hdel(WORKERS, worker_id)
+        self._server.client.hdel(self._keys.workers, worker_id)
 
     def workers(self) -> Mapping[str, Mapping[str, Any]]:
-        now = _moment(self._server)
-        words = {name.decode(): json.loads(word) for name, word in self._server.client.hgetall(WORKERS).items()}
+        now = moment(self._server)
+        words = {
+            name.decode(): json.loads(word) for name, word in self._server.client.hgetall(self._keys.workers).items()
+        }
         return {name: word | {"id": name, "age": now - word["at"]} for name, word in words.items()}
 
     def announce(self, queues: Sequence[str]) -> None:
-        writes = self._server.client.pipeline().zadd(QUEUES, dict.fromkeys(queues, _moment(self._server)))
-        writes.zremrangebyrank(QUEUES, 0, -_ANNOUNCED_QUEUES - 1).expire(QUEUES, _TTL_SECONDS).execute()
+        writes = self._server.client.pipeline().zadd(self._keys.queues, dict.fromkeys(queues, moment(self._server)))
+        writes.zremrangebyrank(self._keys.queues, 0, -_ANNOUNCED_QUEUES - 1).expire(
+            self._keys.queues, _TTL_SECONDS
+        ).execute()
 
     def announced(self) -> Sequence[str]:
-        return [name.decode() for name in self._server.client.zrange(QUEUES, 0, -1)]
+        return [name.decode() for name in self._server.client.zrange(self._keys.queues, 0, -1)]
 
     # -- the server -------------------------------------------------------------------------------
     def used_up(self) -> tuple[int, int] | None:
@@ -122,6 +131,24 @@ class FleetAdapter:
         is_refusing = told.get("maxmemory_policy") == "noeviction" and 0 < most <= used
         return (used, most) if is_refusing else None
 
+    def used_bytes(self) -> int | None:
+        try:
+            return None if self._server.is_in_process else int(self._server.client.info("memory")["used_memory"])
+        except (StoreRefused, KeyError):
+            return None
+
+    # -- counters ---------------------------------------------------------------------------------
+    def count(self, token: str, counts: Mapping[str, int], most: int) -> Sequence[str]:
+        refused = list[bytes]()
+        for number, portion in enumerate(wire.portions(counts.items(), _COUNTERS_A_SCRIPT)):
+            request = {"token": f"{token}.{number}", "tokens": _TOKENS, "ttl": _TTL_SECONDS, "most": most}
+            refused += self._server.run("count", self._keys.counters, request | {"add": dict(portion)})
+        return [field.decode() for field in refused]
+
+    def counted(self) -> Mapping[str, int]:
+        found = self._server.client.hscan_iter(self._keys.counters, count=_COUNTERS_A_SCRIPT)
+        return {field.decode(): int(number) for field, number in found}
+
     # -- limits -----------------------------------------------------------------------------------
     def enter(self, limit: str, member: str, waiter: str, most: int, gone: Sequence[str] = ()) -> bool:
         request = {"verb": "enter", "member": member, "waiter": waiter, "most": most, "gone": list(gone)}
@@ -131,27 +158,27 @@ class FleetAdapter:
         return [waiter.decode() for waiter in self._limit(limit, {"verb": "leave", "member": member, "most": most})]
 
     def inside(self, limit: str) -> Sequence[str]:
-        return [member.decode() for member in self._server.client.zrange(limit_key(limit), 0, 999)]
+        return [member.decode() for member in self._server.client.zrange(self._keys.limit(limit), 0, 999)]
 
     def _limit(self, limit: str, request: dict[str, Any]) -> Any:
-        return self._server.run("limit", limit_key(limit), request | {"ttl": _TTL_SECONDS})
+        return self._server.run("limit", self._keys.limit(limit), request | {"ttl": _TTL_SECONDS})
 
     # -- which runs there are ---------------------------------------------------------------------
     def runs(self, name: str, before: float, limit: int) -> Sequence[Listed]:
-        names = runs_key(name)
+        names = self._keys.runs(name)
         entries = self._server.client.zrange(
             names, before, "-inf", desc=True, byscore=True, offset=0, num=limit, withscores=True
         )
         asked = self._server.client.pipeline(transaction=False)
         for run_id, _ in entries:
-            asked.hgetall(key(run_id.decode()))
+            asked.hgetall(self._keys.run(run_id.decode()))
         listed = [
             Listed(run_id.decode(), at, wire.record(run_id.decode(), fields))
             for (run_id, at), fields in zip(entries, asked.execute(), strict=True)
         ]
         # What has expired is listed no longer; a run that is just being written is not there yet.
         missing = [run for run in listed if run.record is None]
-        gone = [run.id for run in missing if run.created < _moment(self._server) - _YOUNG_SECONDS]
+        gone = [run.id for run in missing if run.created < moment(self._server) - _YOUNG_SECONDS]
         if gone:
             self._server.client.zrem(names, *gone)
         return listed
@@ -159,18 +186,23 @@ class FleetAdapter:
     def find(self, prefix: str, limit: int) -> Sequence[str]:
         found: list[str] = []
         for first in range(0, _LISTED_RUNS, _RUNS_A_READ):
-            ids = self._server.client.zrange(runs_key(), -first - _RUNS_A_READ, -first - 1)
+            ids = self._server.client.zrange(self._keys.runs(), -first - _RUNS_A_READ, -first - 1)
             found += [run_id for run_id in map(bytes.decode, reversed(ids)) if run_id.startswith(prefix)]
             if len(found) >= limit or len(ids) < _RUNS_A_READ:
                 break
         return found[:limit]
 
+    def active(self, limit: int) -> tuple[Sequence[str], int]:
+        asked = self._server.client.pipeline(transaction=False)
+        names, number = asked.zrange(self._keys.active, 0, limit - 1).zcard(self._keys.active).execute()
+        return [name.decode() for name in names], int(number)
+
     def due(self, limit: int, wait_seconds: float) -> Sequence[str]:
-        while names := look(self._server, {"wait": wait_seconds, "limit": limit}):
+        while names := look(self._server, self._keys.active, {"wait": wait_seconds, "limit": limit}):
             runs = [name.decode() for name in names]
             over = {run_id for run_id in runs if self._is_settled(run_id)}
             if over:
-                self._server.client.zrem(ACTIVE, *over)
+                self._server.client.zrem(self._keys.active, *over)
             if len(over) < len(runs):
                 return [run_id for run_id in runs if run_id not in over]
         return []
@@ -178,15 +210,17 @@ class FleetAdapter:
     def _is_settled(self, run_id: str) -> bool:
         """Whether a run needs no look any more: it is gone; or it is over, and no worker works on it."""
         asked = self._server.client.pipeline(transaction=False)
-        (state, hook), claims = asked.hmget(key(run_id), "state", "hook").hlen(key(run_id, "c")).execute()
+        (state, hook), claims = (
+            asked.hmget(self._keys.run(run_id), "state", "hook").hlen(self._keys.run(run_id, "c")).execute()
+        )
         return state is None or (state.decode() in TERMINAL and not hook and claims < 2)
 
     # -- files ------------------------------------------------------------------------------------
     def spills(self, run_id: str) -> None:
-        look(self._server, {"run": run_id, "delay": 0}, SPILLED)
+        look(self._server, self._keys.spilled, {"run": run_id, "delay": 0})
 
     def spilled(self, limit: int, wait_seconds: float) -> Sequence[str]:
-        return [run.decode() for run in look(self._server, {"wait": wait_seconds, "limit": limit}, SPILLED)]
+        return [run.decode() for run in look(self._server, self._keys.spilled, {"wait": wait_seconds, "limit": limit})]
 
     def unspilled(self, run_id: str) -> None:
-        self._server.client.zrem(SPILLED, run_id)
+        self._server.client.zrem(self._keys.spilled, run_id)

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator, Mapping
 
 from dagcelery.store import wire
-from dagcelery.store.keys import key
 from dagcelery.store.protocol import StoreServer
 from dagcelery.store.records import ROOT, START, Scope, StepEntry
 from dagcelery.store.survey import ScopeSurvey, Survey
@@ -22,8 +21,8 @@ _STEPS_A_SCRIPT = 20
 
 def collect_garbage(server: StoreServer, run_id: str) -> None:
     """Do what `RunMachine.collect_garbage` promises."""
-    survey = Survey(server.client, run_id)
-    generation = int(server.client.hget(key(run_id), "generation") or 0)
+    survey = Survey(server, run_id)
+    generation = int(server.client.hget(server.keys.run(run_id), "generation") or 0)
     entries = survey.body(0)
     if START not in entries or not entries[START].keeps_outputs_only:
         return
@@ -32,7 +31,7 @@ def collect_garbage(server: StoreServer, run_id: str) -> None:
 
     def remove(steps: list[int], names: list[str]) -> bool:
         request = {"generation": generation, "steps": steps, "names": names}
-        return not json.loads(server.run("collect_garbage", key(run_id), request)[0])["stale"]
+        return not json.loads(server.run("collect_garbage", server.keys.run(run_id), request)[0])["stale"]
 
     for portion in wire.portions(sorted(unread_steps - root.freed), _STEPS_A_SCRIPT):
         if not remove(portion, []):

@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any
 
 from dagcelery.store.cache import OF_THIS_PROCESS
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 from dagcelery.store.lua import source
 from dagcelery.store.protocol import AsyncListen, Call, Listen, Store
 from dagcelery.store.records import TERMINAL
@@ -110,6 +110,7 @@ class LocalServer:
 
     shown_url = "memory"
     is_in_process = True
+    keys = Keys()
 
     def __init__(self) -> None:
         self.client = LocalClient(self)
@@ -163,7 +164,7 @@ class LocalServer:
         yield listen
 
     def _listen(self, run_id: str, timeout_seconds: float, after: str | None = None) -> str:
-        at, seen = key(run_id), (after or "").encode()
+        at, seen = self.keys.run(run_id), (after or "").encode()
 
         def state() -> str:  # asked without telling others that wait: they would ask as well, and so on for ever
             return (self._answered("HGET", at, "state") or b"gone").decode()

@@ -3,43 +3,63 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Final
-
-WORKERS: Final = "dagcelery:workers"
-ACTIVE: Final = "dagcelery:active"
-RUNS: Final = "dagcelery:runs"
-SPILLED: Final = "dagcelery:spilled"
-QUEUES: Final = "dagcelery:queues"
+from dataclasses import dataclass
 
 
-def key(run_id: str, *parts: object) -> str:
-    """Spell the name of a key of a run; lua/prelude.lua lists those below a run's key."""
-    return ":".join(("dagcelery:{" + run_id + "}", *map(str, parts)))
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names of all keys of a store, each of which begins with `prefix`, as it is: nothing is added to it."""
 
+    prefix: str = ""
 
-def topology_key(run_id: str, body: int) -> str:
-    """Spell the name of the key that holds the topology of a body; that of the run's first body is with its values."""
-    return key(run_id, *(("g", body) if body else ("o", "0")))
+    @property
+    def workers(self) -> str:
+        """What workers say of themselves."""
+        return f"{self.prefix}dagcelery:workers"
 
+    @property
+    def active(self) -> str:
+        """Runs that must be looked at."""
+        return f"{self.prefix}dagcelery:active"
 
-def runs_key(name: str = "") -> str:
-    """Spell the name of the key that lists all runs, or those of one DAG."""
-    return RUNS + (":" + _hashed(name) if name else "")
+    @property
+    def spilled(self) -> str:
+        """Runs that may have files."""
+        return f"{self.prefix}dagcelery:spilled"
 
+    @property
+    def queues(self) -> str:
+        """Queues that were announced."""
+        return f"{self.prefix}dagcelery:queues"
 
-def reservation_key(reservation: str) -> str:
-    """Spell the name of the key that holds the run of a reservation."""
-    return "dagcelery:key:" + _hashed(reservation)
+    @property
+    def counters(self) -> str:
+        """What was counted of all runs, for metrics; the tokens of calls that counted are beside it."""
+        return f"{self.prefix}dagcelery:{{counters}}"
 
+    def run(self, run_id: str, *parts: object) -> str:
+        """Return the name of a key of a run; lua/prelude.lua lists those below a run's key."""
+        return ":".join((f"{self.prefix}dagcelery:{{{run_id}}}", *map(str, parts)))
 
-def limit_key(limit: str) -> str:
-    """Spell the name of the key that holds the members of a limit."""
-    return "dagcelery:{limit:" + _hashed(limit) + "}"
+    def topology(self, run_id: str, body: int) -> str:
+        """The topology of a body; that of the run's first body is with its values."""
+        return self.run(run_id, *(("g", body) if body else ("o", "0")))
 
+    def runs(self, name: str = "") -> str:
+        """All runs, or those of one DAG."""
+        return f"{self.prefix}dagcelery:runs" + (":" + _hashed(name) if name else "")
 
-def cache_key(task: str) -> str:
-    """Spell the name of the key that lists the cached results of a task; they are kept below it."""
-    return "dagcelery:{cache:" + _hashed(task) + "}"
+    def reservation(self, reservation: str) -> str:
+        """The run of a reservation."""
+        return f"{self.prefix}dagcelery:key:{_hashed(reservation)}"
+
+    def limit(self, limit: str) -> str:
+        """The members of a limit."""
+        return f"{self.prefix}dagcelery:{{limit:{_hashed(limit)}}}"
+
+    def cache(self, task: str) -> str:
+        """The names of the cached results of a task, which are kept below it."""
+        return f"{self.prefix}dagcelery:{{cache:{_hashed(task)}}}"
 
 
 def stage_value_key(name: str) -> str:

@@ -19,8 +19,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
+from dagcelery.store.keys import Keys
 from dagcelery.store.records import (
     Block,
     Child,
@@ -59,6 +60,21 @@ Call = tuple[Any, ...]
 """A call of a script: verb, key, request, and payloads, as `StoreServer.run` takes them."""
 
 
+class Waiting(NamedTuple):
+    """What is ready on a queue: how many pieces, and for how many seconds the one that waits longest; None: unknown."""
+
+    queue: str
+    pieces: int
+    seconds: float | None
+
+
+class ActiveRun(NamedTuple):
+    """A run that is not over, and what is ready of it."""
+
+    dag: str
+    waiting: Sequence[Waiting]
+
+
 class StoreServer(Protocol):
     """What runs the scripts: a Redis or Valkey, or the host in this process."""
 
@@ -66,6 +82,8 @@ class StoreServer(Protocol):
     """Where it is, without its password, as errors name it."""
     is_in_process: bool
     """Whether what it holds ends with the store."""
+    keys: Keys
+    """How its keys are named."""
     client: Any
     """Commands, as redis-py spells them; they raise StoreUnavailable and its kinds, as `run` does."""
 
@@ -291,6 +309,9 @@ class RunReader(Protocol):
     def last_event(self, run_id: str) -> str:
         """The id of the run's newest event, "" if there is none."""
 
+    def waiting(self, run_ids: Sequence[str]) -> Mapping[str, ActiveRun]:
+        """What is ready of these runs, nothing of one that is held; those that are over, or gone, are left out."""
+
     def foreseen(self, run_id: str, places: Sequence[Spot]) -> Mapping[tuple[int, int], int]:
         """How many pieces of each step, by body and step, `RunMachine.clear` would make as if never executed."""
 
@@ -336,6 +357,21 @@ class Fleet(Protocol):
         """How many bytes the server holds, and how many it may hold, where it refuses what takes more; None while there
         is room, and where this user may not ask.
         """
+
+    def used_bytes(self) -> int | None:
+        """How many bytes the server holds; None in this process, and where this user may not ask."""
+
+    def active(self, limit: int) -> tuple[Sequence[str], int]:
+        """Name runs that must be looked at, some of them over, and say how many there are."""
+
+    def count(self, token: str, counts: Mapping[str, int], most: int) -> Sequence[str]:
+        """Add to counters of all runs, once for each token; answers those that are new and not among the first `most`.
+
+        They are kept as long as somebody counts, and for 30 days.
+        """
+
+    def counted(self) -> Mapping[str, int]:
+        """The counters, read in bounded portions."""
 
     def retire(self, worker_id: str) -> None:
         """Say that the worker `worker_id` has left in good order."""

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -66,14 +67,11 @@ class StepEntry:
     hard_limit: float | None = None
     start_within: float | None = None
     min_success: float | None = None
-    is_branch: bool = False
-    """It enters its body once or not at all."""
+    is_branch: bool = False  # it enters its body once or not at all
     function: str = ""
     """The function of a task that runs once, by the name under which workers know how long it takes."""
-    is_alone: bool = False
-    """It is never claimed in a batch."""
-    awaits: bool = False
-    """It calls a coroutine function, whose pieces a process may await beside each other."""
+    is_alone: bool = False  # it is never claimed in a batch
+    awaits: bool = False  # a process may await its pieces beside each other
     reads: Sequence[int] = ()
     """The steps whose outputs it reads, in body 0 of a run that keeps nothing but its outputs."""
     is_returned: bool = False
@@ -159,6 +157,8 @@ class NewRun:
     """The name of the key that `reserve` keeps for it."""
     shown: Mapping[str, str] = field(default_factory=dict)
     """Its parameters as people are shown them: short, and without what is sensitive."""
+    trace: str = ""
+    """Where it is to be found in traces: what `RunRecord` says of it. A worker is called at its end then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,8 @@ class ClaimRequest:
     call's answer is kept. `message` names the Celery message, `token` this very call. `ranges` says for "body.step" how
     many items of a fan-out the worker wants at once, `slots` how many processes share the queue. `short` says how many
     calls of a function, as `StepEntry` names it, fit into a batch: where it is said, a batch may be granted. `tells`
-    asks how many messages the queue deserves, which is also answered where what is granted may take long.
+    asks how many messages the queue deserves, which is also answered where what is granted may take long. The worker
+    would await `beside` pieces more; if it `has_others` in hand, nothing else may be granted.
     """
 
     queue: str
@@ -184,12 +185,9 @@ class ClaimRequest:
     arrived: bool = False
     short: Mapping[str, int] = field(default_factory=dict)
     tells: bool = False
-    keep_seconds: int = 0
-    """How long a run is kept that this call ends; 0: it is said later, by `RunMachine.expire`."""
+    keep_seconds: int = 0  # how long a run is kept that this call ends; 0: `RunMachine.expire` says it later
     beside: int = 0
-    """How many pieces more this worker would await beside each other."""
     has_others: bool = False
-    """It awaits some already, so that nothing else may be granted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,10 +223,11 @@ class Claim:
     """Why it shall fail without being called: "died", "returned", "timeout" or "start_within"; "" if it shall be."""
     generation: int = 0
     """How often parts of the run have been cleared: values of an earlier generation may have changed since."""
-
+    waited: float | None = None
+    """For how many seconds it was ready until it was claimed: the last time, and not while its run was held or over. Of
+    items, since their fan-out was opened, or they came back. None: the store has not noted it."""
     is_beside: bool = False
-    """It is awaited beside others. Of a fan-out each item has a claim of its own: these are told as one range."""
-
+    """It is awaited beside others; of several items, told as one range, each has a claim of its own."""
     follows: frozenset[str] = frozenset()
     """The pieces that it waits for, right behind which it was executed: it is claimed when all are committed."""
 
@@ -275,8 +274,9 @@ class TaskResult:
 
     `log` has the last lines that the pieces logged, sealed; b"" if they logged nothing.
 
-    The store is not told of the last three. `children` are scopes to open instead of an outcome, `error` the failure's;
-    if the piece `is_refused`, it is what this worker lacks for it, and nothing was done.
+    The store is not told of the last four. `children` are scopes to open instead of an outcome, `error` the failure's;
+    if the piece `is_refused`, it is what this worker lacks for it, and nothing was done. `context` is that of the call
+    that failed: what is told of it is told there.
     """
 
     values: Mapping[str, bytes] = field(default_factory=dict)
@@ -293,6 +293,7 @@ class TaskResult:
     children: Sequence[Child] | None = None
     error: BaseException | None = None
     is_refused: bool = False
+    context: Context | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,6 +402,10 @@ class RunRecord:
     """The name of the key that is kept for it: DAG and key as JSON, or ""."""
     shown: Mapping[str, str] = field(default_factory=dict)
     """Its parameters as people are shown them. Nobody signs these texts; the values are signed, and read apart."""
+
+    trace: str = ""
+    """How its trace belongs to that of its submitter, "link" or "child", and the submitter's span as W3C's traceparent
+    writes it, if there was one; "" if it was submitted without tracing."""
 
     pauses: Sequence[tuple[float, float]] = ()
     """From when to when it was over, before it was resumed."""

@@ -9,6 +9,7 @@ import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from copy import copy
 from functools import partial
 from itertools import islice
 from json import JSONEncoder
@@ -21,7 +22,7 @@ from redis.retry import Retry
 
 from dagcelery.errors import InvalidDagType, InvalidSetting, StoreFull, StoreRefused, StoreUnavailable
 from dagcelery.store.cache import ServerCache
-from dagcelery.store.keys import key, stage_value_key
+from dagcelery.store.keys import Keys, stage_value_key
 from dagcelery.store.lua import sha1_of, source
 from dagcelery.store.protocol import AsyncListen, Call, Listen, Store
 from dagcelery.store.records import TERMINAL
@@ -44,9 +45,9 @@ Request = Generator[Callable[[Any], Any], Any, str]
 """What to ask of a client, one thing after the other; the caller answers, blocking or not."""
 
 
-def store_on_redis(url: str, **options: Any) -> Store:
-    """Return the store on the server at `url`; `options` are those of redis-py's client."""
-    server = RedisServer(url, **options)
+def store_on_redis(url: str, prefix: str = "", **options: Any) -> Store:
+    """Return the store on the server at `url`, whose keys begin with `prefix`; `options` are those of its client."""
+    server = RedisServer(url, Keys(prefix), **options)
     return assemble(server, ServerCache(server))
 
 
@@ -114,8 +115,9 @@ class RedisServer:
 
     is_in_process = False
 
-    def __init__(self, url: str, **options: Any) -> None:
+    def __init__(self, url: str, keys: Keys, **options: Any) -> None:
         self.url = url
+        self.keys = keys
         self.shown_url = masked(url)
         # A host that vanishes without a word must not stop a worker's signs of life.
         timeouts = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0, "socket_keepalive": True}
@@ -150,7 +152,7 @@ class RedisServer:
     @contextmanager
     def listening(self, run_id: str) -> Iterator[Listen]:
         def listen(timeout_seconds: float, after: str | None = None) -> str:
-            asking, answer = _wait(run_id, timeout_seconds, after), None
+            asking, answer = _wait(self.keys.run(run_id), timeout_seconds, after), None
             try:
                 while True:
                     answer = asking.send(answer)(self._waiting)
@@ -167,7 +169,7 @@ class RedisServer:
         async with _closing(redis.asyncio.Redis.from_url(self.url, **options)) as client:
 
             async def listen(timeout_seconds: float, after: str | None = None) -> str:
-                asking, answer = _wait(run_id, timeout_seconds, after), None
+                asking, answer = _wait(self.keys.run(run_id), timeout_seconds, after), None
                 with _our_errors(self.shown_url):
                     try:
                         while True:
@@ -286,14 +288,14 @@ class Scripts:
         self._all.add(connection)
 
 
-def _wait(run_id: str, timeout_seconds: float, after: str | None) -> Request:
-    """Wait for the end of a run, or, where `after` names an event, for the next one; answers the run's state."""
-    until, streams = time.monotonic() + timeout_seconds, {key(run_id, "w"): "0"}
+def _wait(at: str, timeout_seconds: float, after: str | None) -> Request:
+    """Wait for the end of the run whose key is `at`, or, where `after` names an event, for the next one; its state."""
+    until, streams = time.monotonic() + timeout_seconds, {f"{at}:w": "0"}
     if after is not None:
-        streams[key(run_id, "e")] = after or "0"
-    events = key(run_id, "e").encode()
+        streams[f"{at}:e"] = after or "0"
+    events = f"{at}:e".encode()
     while True:
-        state = yield lambda client: client.hget(key(run_id), "state")
+        state = yield lambda client: client.hget(at, "state")
         left = until - time.monotonic()
         if state is None or state.decode() in TERMINAL or left <= 0:
             return state.decode() if state else "gone"
@@ -423,23 +425,29 @@ class ValuesInRedis:
 
     def __init__(self, connection_class: type[Any], arguments: Mapping[str, Any]) -> None:
         self._made_of = connection_class, dict(arguments)
+        self._keys = Keys()
         pool = redis.ConnectionPool(connection_class, **self._made_of[1], retry=retry())
         self._client: Any = redis.Redis(connection_pool=pool)
 
     def __reduce__(self) -> tuple[object, ...]:
         return ValuesInRedis, self._made_of
 
+    def among(self, keys: Keys) -> ValuesInRedis:
+        same = copy(self)
+        same._keys = keys
+        return same
+
     def put(self, run_id: str, name: str, data: bytes) -> None:
         with _always_unavailable():
-            self._client.set(key(run_id, stage_value_key(name)), data, ex=TTL_SECONDS)
+            self._client.set(self._keys.run(run_id, stage_value_key(name)), data, ex=TTL_SECONDS)
 
     def get(self, run_id: str, name: str) -> bytes | None:
         with _always_unavailable():
-            return cast("bytes | None", self._client.get(key(run_id, stage_value_key(name))))
+            return cast("bytes | None", self._client.get(self._keys.run(run_id, stage_value_key(name))))
 
     def drop(self, run_id: str, name: str) -> None:
         with _always_unavailable():
-            self._client.unlink(key(run_id, stage_value_key(name)))
+            self._client.unlink(self._keys.run(run_id, stage_value_key(name)))
 
     def delete_all(self, run_id: str) -> None:
         """They expire."""

@@ -17,9 +17,8 @@ from typing import Any
 
 from dagcelery.errors import RunNotFound
 from dagcelery.store import clearing, counting, garbage, wire
-from dagcelery.store.fleet import FleetAdapter, enroll, look_at
-from dagcelery.store.keys import ACTIVE, key, reservation_key, runs_key, topology_key
-from dagcelery.store.protocol import AsyncListen, Listen, ResultCache, Store, StoreServer
+from dagcelery.store.fleet import FleetAdapter, enroll, look_at, moment
+from dagcelery.store.protocol import ActiveRun, AsyncListen, Listen, ResultCache, Store, StoreServer, Waiting
 from dagcelery.store.records import (
     CELL,
     CHUNK_BYTES,
@@ -56,6 +55,8 @@ _OTHERS = 50
 _WHY_CHARACTERS = 500
 _PORTION = 100
 _LOGS = 20
+_READY_STEPS = 100
+"""Ready steps of a run that are looked at to say how many pieces wait, and for how long."""
 _FEW_VALUES = 2
 """Values that a command may read at once, as each takes half a megabyte at most."""
 
@@ -65,41 +66,42 @@ class ReaderAdapter:
 
     def __init__(self, server: StoreServer) -> None:
         self._server = server
+        self._keys = server.keys
 
     def record(self, run_id: str) -> RunRecord | None:
-        return wire.record(run_id, self._server.client.hgetall(key(run_id)))
+        return wire.record(run_id, self._server.client.hgetall(self._keys.run(run_id)))
 
     def plan(self, run_id: str) -> bytes | None:
-        return wire.plan(self._server.command, topology_key(run_id, 0))
+        return wire.plan(self._server.command, self._keys.topology(run_id, 0))
 
     def child_plans(self, run_id: str, bodies: Sequence[int]) -> Sequence[tuple[str, bytes] | None]:
-        return wire.child_plans(self._server.client, [topology_key(run_id, body) for body in bodies])
+        return wire.child_plans(self._server.client, [self._keys.topology(run_id, body) for body in bodies])
 
     def scope(self, run_id: str, scope: str) -> Scope | None:
         if scope == ROOT:
             return Scope(ROOT)
-        text = self._server.client.hget(key(run_id, "sc"), scope)
+        text = self._server.client.hget(self._keys.run(run_id, "sc"), scope)
         return wire.scope(scope, text) if text is not None else None
 
     def scopes(self, run_id: str, scopes: Sequence[str]) -> Sequence[Scope]:
-        texts = self._server.client.hmget(key(run_id, "sc"), *scopes) if scopes else ()
+        texts = self._server.client.hmget(self._keys.run(run_id, "sc"), *scopes) if scopes else ()
         return [wire.scope(name, text) for name, text in zip(scopes, texts, strict=True) if text is not None]
 
     def values(self, run_id: str, scope: str, tokens: Sequence[str]) -> Sequence[bytes | None]:
         values: list[bytes | None] = []
         if len(tokens) <= _FEW_VALUES and not any(token.startswith("^") for token in tokens):
-            values = self._server.command("HMGET", key(run_id, "o", scope), *tokens) if tokens else []
+            values = self._server.command("HMGET", self._keys.run(run_id, "o", scope), *tokens) if tokens else []
         while len(values) < len(tokens):
             request = {"scope": scope, "tokens": tokens[len(values) : len(values) + 500]}
             values += self._run("values", run_id, request)
         return [self._unstaged(run_id, data) if data else None for data in values]
 
     def glimpse(self, run_id: str, scope: str, token: str, most: int) -> tuple[int, bytes | None]:
-        at, client = key(run_id, "o", scope), self._server.client
+        at, client = self._keys.run(run_id, "o", scope), self._server.client
         size = int(client.hstrlen(at, token))
         data: bytes | None = client.hget(at, token) if 0 < size <= most else None
         if data is not None and data[:1] == STAGED:
-            return int(client.hlen(key(run_id, data[1:].decode()))) * CHUNK_BYTES, None
+            return int(client.hlen(self._keys.run(run_id, data[1:].decode()))) * CHUNK_BYTES, None
         return size, data
 
     def first_blocks(self, run_id: str, scope: str, token: str, lo: int, hi: int) -> Sequence[Block]:
@@ -114,39 +116,39 @@ class ReaderAdapter:
                 yield replace(block, data=self._unstaged(run_id, block.data)) if block.data[:1] == STAGED else block
 
     def failures(self, run_id: str, most: int | None = None) -> Mapping[str, bytes]:
-        at, client = key(run_id, "f"), self._server.client
+        at, client = self._keys.run(run_id, "f"), self._server.client
         found = client.hgetall(at).items() if most is None else islice(client.hscan_iter(at, count=500), most)
         return {piece.decode(): data for piece, data in found}
 
     def failure(self, run_id: str, piece: str) -> bytes | None:
-        found: bytes | None = self._server.client.hget(key(run_id, "f"), piece)
+        found: bytes | None = self._server.client.hget(self._keys.run(run_id, "f"), piece)
         return found
 
     def logged(self, run_id: str) -> Sequence[Logged]:
-        names = (name.decode() for name in self._server.client.hkeys(key(run_id, "lg")))
+        names = (name.decode() for name in self._server.client.hkeys(self._keys.run(run_id, "lg")))
         return [Logged.parse(name) for name in names if not name.startswith("#")]
 
     def logs(self, run_id: str, logged: Sequence[Logged]) -> Sequence[bytes | None]:
         names, found = wire.portions((each.name for each in logged), _LOGS), list[bytes | None]()
         for portion in names:
-            found += self._server.client.hmget(key(run_id, "lg"), *portion)
+            found += self._server.client.hmget(self._keys.run(run_id, "lg"), *portion)
         return found
 
     def progress(self, run_id: str, *, counted: bool = True) -> Progress | None:
         return counting.progress(self._server, run_id, counted=counted)
 
     def claimed(self, run_id: str, piece: str) -> str:
-        record = self._server.client.hget(key(run_id, "c"), piece)
+        record = self._server.client.hget(self._keys.run(run_id, "c"), piece)
         return wire.claim_record(record).owner if record else ""
 
     def messages(self, run_id: str) -> Sequence[str]:
-        records = self._server.client.hvals(key(run_id, "c"))
+        records = self._server.client.hvals(self._keys.run(run_id, "c"))
         return sorted({wire.claim_record(record).message for record in records if record} - {""})
 
     # -- what happens ------------------------------------------------------------------------------
     def events(self, run_id: str, after: str, limit: int) -> Sequence[Event]:
         """The entry that `after` names is read along: if it is not there any more, others may have gone with it."""
-        stored = self._server.client.xrange(key(run_id, "e"), min=after or "-", count=limit + 1)
+        stored = self._server.client.xrange(self._keys.run(run_id, "e"), min=after or "-", count=limit + 1)
         events = [wire.event(entry_id, fields) for entry_id, fields in stored]
         if after and events and events[0].id == after:
             return events[1:]
@@ -155,8 +157,19 @@ class ReaderAdapter:
         return [*gap, *events][:limit]
 
     def last_event(self, run_id: str) -> str:
-        newest = self._server.client.xrevrange(key(run_id, "e"), count=1)
+        newest = self._server.client.xrevrange(self._keys.run(run_id, "e"), count=1)
         return str(newest[0][0].decode()) if newest else ""
+
+    def waiting(self, run_ids: Sequence[str]) -> Mapping[str, ActiveRun]:
+        now, found = moment(self._server), dict[str, ActiveRun]()
+        for portion in wire.portions(run_ids, _PORTION):
+            calls = [("ready", self._keys.run(run_id), {"most": _READY_STEPS}) for run_id in portion]
+            for run_id, text in zip(portion, self._server.run_together(calls), strict=True):
+                if text:
+                    dag, rows = json.loads(text)
+                    waiting = [Waiting(queue, n, max(0.0, now - at) if at else None) for queue, n, at in rows]
+                    found[run_id] = ActiveRun(dag, waiting)
+        return found
 
     def foreseen(self, run_id: str, places: Sequence[Spot]) -> Mapping[tuple[int, int], int]:
         return clearing.foreseen(self._server, run_id, places)
@@ -168,7 +181,7 @@ class ReaderAdapter:
         return self._server.alistening(run_id)
 
     def outstanding(self, run_id: str) -> Outstanding:
-        reads = partial(counting.read_outstanding, run_id=run_id)
+        reads = partial(counting.read_outstanding, keys=self._keys, run_id=run_id)
         return wire.outstanding(*counting.together(self._server.client, reads))
 
     def within(self, run_id: str, scopes: Mapping[str, Sequence[int]]) -> Mapping[str, Mapping[int, Counts]]:
@@ -177,7 +190,7 @@ class ReaderAdapter:
         for portion in wire.portions(asking, 10):
             asked = self._server.client.pipeline(transaction=False)
             for scope, steps in portion:
-                asked.hmget(key(run_id, "s", scope), "left", "closed", "skipped", *wire.step_fields(steps))
+                asked.hmget(self._keys.run(run_id, "s", scope), "left", "closed", "skipped", *wire.step_fields(steps))
             for (scope, steps), (left, closed, skipped, *state) in zip(portion, asked.execute(), strict=True):
                 if left is not None:
                     closing = {CLOSE: Counts(total=1, done=int(closed or 0), skipped=int(skipped or 0))}
@@ -189,7 +202,7 @@ class ReaderAdapter:
         return self._done(run_id, scope, step) & self._done(run_id, scope, step)
 
     def _done(self, run_id: str, scope: str, step: int) -> Set[int]:
-        survey = Survey(self._server.client, run_id)
+        survey = Survey(self._server, run_id)
         place = survey.scope(scope)
         if place is None or step not in survey.body(place.body):
             return set()
@@ -199,12 +212,12 @@ class ReaderAdapter:
         return self._chunks(run_id, data[1:].decode()) if data[:1] == STAGED else data
 
     def _chunks(self, run_id: str, name: str) -> bytes:
-        at = key(run_id, name)
+        at = self._keys.run(run_id, name)
         count = self._server.client.hlen(at)
         return b"".join(self._server.client.hget(at, str(number)) or b"" for number in range(count))
 
     def _run(self, verb: str, run_id: str, request: Mapping[str, Any]) -> Any:
-        return self._server.run(verb, key(run_id), request)
+        return self._server.run(verb, self._keys.run(run_id), request)
 
 
 class MachineAdapter:
@@ -212,18 +225,21 @@ class MachineAdapter:
 
     def __init__(self, server: StoreServer) -> None:
         self._server = server
+        self._keys = server.keys
         self._stager = Stager(self._run)
 
     def reserve(self, reservation: str, run_id: str, ttl_seconds: int, instead_of: str = "") -> str:
         request = {"run": run_id, "instead_of": instead_of, "ttl": ttl_seconds}
-        return str(self._server.run("reserve", reservation_key(reservation), request).decode())
+        return str(self._server.run("reserve", self._keys.reservation(reservation), request).decode())
 
     def create(self, run: NewRun) -> Response:
         parts = self._stager.new_run(run)
         about = wire.new_run(run) | {"parts": [(name, [field for field, _ in fields]) for name, fields in parts]}
         payloads = [data for _, fields in parts for _, data in fields]
-        create = ("create", key(run.id), about, *payloads)
-        _, answer, _ = self._server.run_together([enroll(run.id, run.name), create, look_at(run.id, 0)])
+        create = ("create", self._keys.run(run.id), about, *payloads)
+        _, answer, _ = self._server.run_together(
+            [enroll(self._keys, run.id, run.name), create, look_at(self._keys, run.id, 0)]
+        )
         return wire.response(answer)
 
     def admit(self, run_id: str, still: str = "") -> Response:
@@ -388,7 +404,7 @@ class MachineAdapter:
 
     def resume(self, run_id: str, deadline_seconds: float | None = None, epoch: int | None = None) -> bool:
         request = {"token": uuid.uuid4().hex, "deadline": deadline_seconds, "epoch": epoch}
-        self._server.run(*look_at(run_id, 60))
+        self._server.run(*look_at(self._keys, run_id, 60))
         while True:
             answer = json.loads(self._run("resume", run_id, request)[0])
             if answer.get("clearing"):
@@ -397,7 +413,7 @@ class MachineAdapter:
                 break
         if answer.get("resumed"):
             self.expire(run_id, 0)
-        self._server.run(*look_at(run_id, 0))
+        self._server.run(*look_at(self._keys, run_id, 0))
         return bool(answer.get("resumed"))
 
     def clear(self, run_id: str, places: Sequence[Spot]) -> bool:
@@ -413,34 +429,34 @@ class MachineAdapter:
         """0 seconds: as long as at first. The record comes last, which says that it was done."""
         answer = json.loads(self._run("expire", run_id, {"ttl": ttl_seconds})[0])
         client, ttl = self._server.client, answer.get("ttl", 0)
-        reserved = reservation_key(answer["reservation"]) if "reservation" in answer else ""
+        reserved = self._keys.reservation(answer["reservation"]) if "reservation" in answer else ""
         if reserved and client.get(reserved) == run_id.encode():
             client.expire(reserved, ttl)
         if answer.get("more"):
-            for names in (*self._registered(run_id), [key(run_id, "k"), key(run_id)]):
+            for names in (*self._registered(run_id), [self._keys.run(run_id, "k"), self._keys.run(run_id)]):
                 pipeline = client.pipeline(transaction=False)
                 for name in names:
                     pipeline.expire(name, ttl)
                 pipeline.execute()
 
     def delete(self, run_id: str) -> None:
-        client, registry, waited = self._server.client, key(run_id, "k"), key(run_id, "w")
-        name = client.hget(key(run_id), "name")
+        client, registry, waited = self._server.client, self._keys.run(run_id, "k"), self._keys.run(run_id, "w")
+        name = client.hget(self._keys.run(run_id), "name")
         self._run("delete", run_id, {})
         for names in self._registered(run_id):
             client.unlink(*names)
         client.unlink(registry, waited)
-        client.zrem(ACTIVE, run_id)
-        for runs in {runs_key(), runs_key(name.decode() if name else "")}:
+        client.zrem(self._keys.active, run_id)
+        for runs in {self._keys.runs(), self._keys.runs(name.decode() if name else "")}:
             client.zrem(runs, run_id)
 
     def _registered(self, run_id: str) -> Iterator[list[str]]:
         """The run's keys below its own, in portions."""
-        names = self._server.client.sscan_iter(key(run_id, "k"), count=500)
-        return wire.portions((key(run_id, name.decode()) for name in names), 500)
+        names = self._server.client.sscan_iter(self._keys.run(run_id, "k"), count=500)
+        return wire.portions((self._keys.run(run_id, name.decode()) for name in names), 500)
 
     def _run(self, verb: str, run_id: str, request: Mapping[str, Any], *payloads: bytes) -> Any:
-        return self._server.run(verb, key(run_id), request, *payloads)
+        return self._server.run(verb, self._keys.run(run_id), request, *payloads)
 
     def _call(self, verb: str, run_id: str, request: Mapping[str, Any], *payloads: bytes) -> Response:
         return wire.response(self._run(verb, run_id, request, *payloads))

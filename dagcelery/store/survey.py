@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from dagcelery.store import wire
-from dagcelery.store.keys import key, topology_key
+from dagcelery.store.protocol import StoreServer
 from dagcelery.store.records import CLOSE, ROOT, START, SUCCESSORS, PieceId, Scope, Spot, StepEntry
 
 _PORTION = 500
@@ -26,8 +26,9 @@ Place = tuple[str, int]
 class Survey:
     """A look at one run."""
 
-    def __init__(self, client: Any, run_id: str) -> None:
-        self._client = client
+    def __init__(self, server: StoreServer, run_id: str) -> None:
+        self._client: Any = server.client
+        self._keys = server.keys
         self._run_id = run_id
         self._bodies: dict[int, dict[int, StepEntry]] = {}
 
@@ -35,7 +36,7 @@ class Survey:
     def body(self, body: int) -> dict[int, StepEntry]:
         """The topology of a body by step, START and CLOSE among them."""
         if body not in self._bodies:
-            self._bodies[body] = wire.topology_of(self._topology(topology_key(self._run_id, body)))
+            self._bodies[body] = wire.topology_of(self._topology(self._keys.topology(self._run_id, body)))
         return self._bodies[body]
 
     def _topology(self, name: str) -> dict[str, bytes]:
@@ -55,12 +56,12 @@ class Survey:
 
     def fields(self, *parts: object) -> Iterator[tuple[str, bytes]]:
         """The fields of one of the run's hashes."""
-        for name, data in self._client.hscan_iter(key(self._run_id, *parts), count=_PORTION):
+        for name, data in self._client.hscan_iter(self._keys.run(self._run_id, *parts), count=_PORTION):
             yield name.decode(), data
 
     def members(self, *parts: object) -> Iterator[str]:
         """The members of one of the run's sorted sets."""
-        for name, _ in self._client.zscan_iter(key(self._run_id, *parts), count=_PORTION):
+        for name, _ in self._client.zscan_iter(self._keys.run(self._run_id, *parts), count=_PORTION):
             yield name.decode()
 
     def scopes(self) -> Iterator[Scope]:
@@ -70,12 +71,12 @@ class Survey:
 
     def scope(self, name: str) -> Scope | None:
         """Where a scope hangs, or None."""
-        record = self._client.hget(key(self._run_id, "sc"), name)
+        record = self._client.hget(self._keys.run(self._run_id, "sc"), name)
         return Scope(ROOT) if name == ROOT else None if record is None else wire.scope(name, record)
 
     def names(self) -> Iterator[tuple[str, str, str, int | None]]:
         """The run's keys below its own: name, kind, scope, and the step that made it, as far as they tell."""
-        for found in self._client.sscan_iter(key(self._run_id, "k"), count=_PORTION):
+        for found in self._client.sscan_iter(self._keys.run(self._run_id, "k"), count=_PORTION):
             name = found.decode()
             kind, _, rest = name.partition(":")
             scope, _, token = rest.partition(":")
@@ -84,7 +85,7 @@ class Survey:
 
     def ends(self, scope: str) -> tuple[bool, bool]:
         """Whether a scope has handed its outputs to its parent; whether it was skipped."""
-        closed, skipped = self._client.hmget(key(self._run_id, "s", scope), "closed", "skipped")
+        closed, skipped = self._client.hmget(self._keys.run(self._run_id, "s", scope), "closed", "skipped")
         return closed is not None, skipped is not None
 
     def over(self, scopes: Iterable[str]) -> set[str]:
@@ -93,13 +94,13 @@ class Survey:
         for portion in wire.portions(scopes, _PORTION):
             asked = self._client.pipeline(transaction=False)
             for scope in portion:
-                asked.hmget(key(self._run_id, "s", scope), "closed", "skipped")
+                asked.hmget(self._keys.run(self._run_id, "s", scope), "closed", "skipped")
             over.update(scope for scope, ends in zip(portion, asked.execute(), strict=True) if any(ends))
         return over
 
     def block_fields(self, name: str) -> Iterator[tuple[str, int, int]]:
         """The fields of a list's cell, with the elements that each holds."""
-        for field in self._client.hkeys(f"{key(self._run_id)}:{name}"):
+        for field in self._client.hkeys(f"{self._keys.run(self._run_id)}:{name}"):
             lo, hi, _ = field.split(b":")
             yield field.decode(), int(lo), int(hi)
 
@@ -120,7 +121,7 @@ class Survey:
 
     def ranges(self, scope: str, step: int) -> list[tuple[str, int, int]]:
         """The ranges of a fan-out's items that may be claimed, as they are written."""
-        texts = [text.decode() for text in self._client.lrange(key(self._run_id, "q", scope, step), 0, -1)]
+        texts = [text.decode() for text in self._client.lrange(self._keys.run(self._run_id, "q", scope, step), 0, -1)]
         return [(text, *map(int, text.split(":")[:2])) for text in texts]
 
     @cached_property

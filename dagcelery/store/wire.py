@@ -105,11 +105,12 @@ def new_run(run: NewRun) -> dict[str, Any]:
     start, close = run.topology[0][START], run.topology[0][CLOSE]
     options = {
         "outlives": None if start.fail_fast else 1,
-        "hooks": close.queue if start.has_hooks else None,
+        "hooks": close.queue if start.has_hooks or run.trace else None,
         "held": run.held,
         "reservation": run.reservation,
         "fingerprint": run.fingerprint,
         "shown": json.dumps(dict(run.shown)) if run.shown else None,
+        "trace": run.trace,
     }
     return {
         "name": run.name,
@@ -309,12 +310,13 @@ def response(answer: list[Any], head: Mapping[str, Any] | None = None) -> Respon
     if head is None:
         head = header(answer)
     rows, generation = head.get("claims") or (), head.get("generation", 0)
+    waited = head.get("waited") or [0.0] * len(rows)
     return Response(
         head.get("states") or ("none",),
         head.get("run", "gone"),
         opened(head),
         head.get("ready", 0),
-        [_claim(row, answer[3 * at + 1 : 3 * at + 4], generation) for at, row in enumerate(rows)],
+        [_claim(row, answer[3 * at + 1 : 3 * at + 4], generation, waited[at]) for at, row in enumerate(rows)],
         head.get("retry"),
         completed(head),
         head.get("lasted"),
@@ -357,7 +359,7 @@ def opened(head: Mapping[str, Any]) -> list[ReadyStep]:
     return [ReadyStep(*row) for row in head.get("opened") or ()]
 
 
-def _claim(row: Any, rest: list[Any], generation: int) -> Claim:
+def _claim(row: Any, rest: list[Any], generation: int, waited: float) -> Claim:
     if isinstance(row, int) or len(row) == 2:  # of the root, and run once: what most are
         step, attempt = (row, 1) if isinstance(row, int) else row
         place, lo, hi, items, more = _ROOT, -1, -1, -1, []
@@ -375,8 +377,8 @@ def _claim(row: Any, rest: list[Any], generation: int) -> Claim:
                 for token, pairs in zip(names, rest[2], strict=True)
                 if pairs is not None
             }
-    poisoned = more[0] if more else ""
-    return Claim(place, step, lo, hi, attempt, items, values, lists, poisoned, generation, len(more) > 1)
+    why, seconds = more[0] if more else "", waited if waited >= 0 else None
+    return Claim(place, step, lo, hi, attempt, items, values, lists, why, generation, seconds, len(more) > 1)
 
 
 @lru_cache(maxsize=1_000)
@@ -427,7 +429,7 @@ def child_plans(client: Any, names: Iterable[str]) -> list[tuple[str, bytes] | N
 
 
 _RECORD: dict[str, Callable[[str], Any]] = {
-    **dict.fromkeys(("name", "state", "failed", "reason", "held", "hook", "fingerprint", "reservation"), str),
+    **dict.fromkeys(("name", "state", "failed", "reason", "held", "hook", "fingerprint", "reservation", "trace"), str),
     **dict.fromkeys(("created", "started", "ended", "deadline"), float),
     "epoch": int,
     "shown": json.loads,

@@ -353,8 +353,8 @@ def faulty_app() -> Celery:
     deaths = inject(app, plan)
     divide_batches(deaths)
 
-    def opened(url: str) -> Store:
-        return faulty_store(store_on_redis(url), deaths)
+    def opened(url: str, prefix: str) -> Store:
+        return faulty_store(store_on_redis(url, prefix), deaths)
 
     app_context_of(app).open_store = opened
     return app

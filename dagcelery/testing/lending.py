@@ -16,7 +16,6 @@ from dagcelery.local import Cluster, cluster
 from dagcelery.local.cluster import default_client
 from dagcelery.settings import Settings
 from dagcelery.store.cache import OF_THIS_PROCESS
-from dagcelery.store.keys import ACTIVE, WORKERS
 
 if TYPE_CHECKING:
     from dagcelery.testing import faults
@@ -131,10 +130,11 @@ def forget(local: Cluster) -> None:
     """End what runs on a cluster, with the processes that work on it, and empty its server."""
     import redis
 
+    keys = local.client.store.server.keys
     with redis.Redis.from_url(local.store_url, decode_responses=True) as server:
-        for run_id in server.zrange(ACTIVE, 0, -1):
+        for run_id in server.zrange(keys.active, 0, -1):
             with suppress(RunNotFound):
                 Run(run_id, client=local.client).cancel("its test is over", terminate=True)
         for name in server.scan_iter(count=1000):
-            if name != WORKERS and not name.startswith(BINDINGS):
+            if name != keys.workers and not name.startswith(BINDINGS):
                 server.unlink(name)

@@ -61,6 +61,10 @@ class Token:
                 raise Refused(401, "TokenUsed", f"this token was used, by this browser or another one; {remedy}")
             self._is_used = self._single_use
 
+    def is_shown(self, text: str) -> bool:
+        """Whether this is the token, of those that do not serve only once."""
+        return not self._single_use and hmac.compare_digest(text.encode(errors="replace"), self._text)
+
     def session(self) -> str:
         """Return a session, when it ends and a proof of that: any process knows it that has this token, if it stays."""
         until = str(int(time.time()) + _SESSION_SECONDS)
@@ -109,6 +113,16 @@ class Access:
         if not await self._allows(request, action):
             what = "see this" if action == "read" else f"{action} runs here"
             raise Refused(403, "NotAllowed", f"you may not {what}")
+
+    async def check_scraper(self, request: Request) -> None:
+        """Raise Refused unless a request may read: a program has no session, and shows the token with each request."""
+        kind, _, text = request.headers.get("authorization", "").partition(" ")
+        is_shown = self._token is not None and kind.lower() == "bearer" and self._token.is_shown(text.strip())
+        if not is_shown and not self._is_known(request):
+            await asyncio.sleep(_REFUSED_SECONDS)
+            raise Refused(401, "WrongToken", "send the token of this page, DAGCELERY_WEB_TOKEN, as a bearer token")
+        if not await self._allows(request, "read"):
+            raise Refused(403, "NotAllowed", "you may not see this")
 
     async def allowed(self, request: Request) -> list[str]:
         """Return the actions that a request may do."""

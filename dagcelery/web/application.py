@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -41,6 +41,9 @@ from dagcelery.text import shown
 from dagcelery.web.access import ACTIONS, Access, Authorize, Refused, Token
 from dagcelery.web.data import Data, Json, check_run_id
 from dagcelery.web.live import EventStream, Watchers
+
+if TYPE_CHECKING:
+    from dagcelery.telemetry.exposition import Exposition
 
 STATIC: Final = Path(__file__).parent / "static"
 CONTENT_SECURITY_POLICY: Final = (
@@ -159,6 +162,7 @@ class _Pages:
         self._access = access
         self._title = title
         self._known: tuple[Data, Watchers] | None = None
+        self._metrics_of: Exposition | None = None
 
     def _of_client(self) -> tuple[Data, Watchers]:
         """Find the client late: an application may be mounted before it has attached its app."""
@@ -179,6 +183,7 @@ class _Pages:
         }
         return [
             Route("/", self._index),
+            Route("/metrics", self._metrics),
             Route("/api/session", self._session),
             Route("/api/login", self._login, methods=["POST"]),
             *(Route(path, self._reading(read)) for path, read in reading.items()),
@@ -218,6 +223,19 @@ class _Pages:
         response = JSONResponse(about)
         self._access.keep_csrf(request, response, csrf)
         return response
+
+    async def _metrics(self, request: Request) -> Response:
+        await self._access.check_scraper(request)
+        try:
+            from dagcelery.telemetry.exposition import Exposition
+        except ModuleNotFoundError as error:
+            message = f"metrics need {error.name}, which is not installed here: pip install 'dagcelery[metrics]'"
+            raise Refused(501, "NotInstalled", message) from error
+        if self._metrics_of is None:
+            client = self._client or default_client()
+            self._metrics_of = Exposition(lambda: client.store, client.settings.dead_seconds)
+        text, kind = await run_in_threadpool(self._metrics_of.text, request.headers.get("accept", ""))
+        return Response(text, media_type=kind)
 
     async def _login(self, request: Request) -> Response:
         return await self._access.login(request, (await _body(request)).get("token"))

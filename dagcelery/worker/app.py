@@ -14,15 +14,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextvars import copy_context
 from dataclasses import replace
-from typing import Any, Final, cast
+from functools import wraps
+from typing import Any, Final, ParamSpec, cast
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from celery import Celery, _state, signals
+from celery import Celery, signals
 from celery.result import AsyncResult
 from celery.utils.functional import maybe_list
 from celery.utils.imports import import_from_cwd, symbol_by_name
 
+from dagcelery.engine.hooks import Listener, Listeners
 from dagcelery.engine.interrupts import quiet_logger
 from dagcelery.engine.run_control import RunControl
 from dagcelery.engine.run_view import RunView
@@ -34,11 +37,12 @@ from dagcelery.store.fleet import live_slots
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import ReadyStep
 from dagcelery.store.redis import store_on_redis
+from dagcelery.telemetry.metrics import Counters, Counting, flush_all
 from dagcelery.text import shown
 from dagcelery.worker import sender
 from dagcelery.worker.process import CeleryProcess
 from dagcelery.worker.sender import sending_errors
-from dagcelery.worker.signals import Announcer, keep_tails, lower_own_messages, report_run, show_pieces
+from dagcelery.worker.signals import Announcer, report_run, shape_logs
 
 log = quiet_logger(__name__)
 
@@ -190,10 +194,11 @@ class AppContext:
         self.keyring = Keyring.parse(settings.signing_key)
         self.imports = Modules(app, settings.imports)
         self.sender = CelerySender(self)
-        self.open_store: Callable[[str], Store] = store_on_redis
+        self.open_store: Callable[[str, str], Store] = store_on_redis
         self._store: Store | None = None
         self._control: RunControl | None = None
         self._engine: Engine | None = None
+        self._counts: Counters | None = None
         self._pid = 0
         # dagcelery's own app, which is not configured yet, takes its settings from the environment alone.
         self._said = configured(app) if cast(Any, app).configured else None
@@ -216,7 +221,7 @@ class AppContext:
                 raise NotConfigured(
                     "no store", "set DAGCELERY_STORE_URL to a Redis or Valkey, or attach(app, store_url=...)"
                 )
-            self._store = self.open_store(for_redis(self.settings.store_url))
+            self._store = self.open_store(for_redis(self.settings.store_url), self.settings.key_prefix)
         return self._store
 
     @property
@@ -226,8 +231,12 @@ class AppContext:
         if self._control is None:
             self._check_conf()
             arguments = (self.store, self.keyring, self.settings, self.sender)
-            self._control = RunControl(*arguments, on_end=report_run, imports=self.imports)
+            self._control = RunControl(*arguments, on_end=self._tell_end, imports=self.imports)
         return self._control
+
+    def _tell_end(self, run_id: str, dag: str, state: str, seconds: float) -> None:
+        report_run(run_id, dag, state, seconds)
+        self._counters.count_run(dag, state, seconds)
 
     @property
     def engine(self) -> Engine:
@@ -236,6 +245,8 @@ class AppContext:
         if self._engine is None:
             self._check_conf()
             worker_id = os.environ.get(WORKER_ID, f"client-{os.getpid()}")
+            if WORKER_ID in os.environ:  # of a child by now: its own signal comes before a team has set up its handlers
+                shape_logs(is_ours=shapes_log_of(self.app))
             self._engine = Engine(
                 self.store,
                 self.keyring,
@@ -243,10 +254,18 @@ class AppContext:
                 self.sender,
                 process=CeleryProcess(),
                 worker_id=worker_id,
-                listener=Announcer(self.app),
+                listener=Counting(self._counters, self._listener()),
                 imports=self.imports,
             )
         return self._engine
+
+    def _listener(self) -> Listener:
+        announcer = Announcer(self.app)
+        if self.settings.trace == "off":
+            return announcer
+        from dagcelery.telemetry.tracing import Tracing  # raises NotConfigured if OpenTelemetry is not installed
+
+        return Listeners(Tracing(self.store.reader.record), announcer)
 
     def _check_conf(self) -> None:
         """Refuse settings that were made too late, and would be ignored silently."""
@@ -258,9 +277,31 @@ class AppContext:
             "set it before, since dagcelery reads its settings there",
         )
 
+    @property
+    def _counters(self) -> Counters:
+        if self._counts is None:
+            self._counts = Counters(self.store.fleet)
+        return self._counts
+
     def _after_fork(self) -> None:
         if self._pid != os.getpid():
             self._pid, self._store, self._control, self._engine = os.getpid(), None, None, None
+            self._counts = None
+
+
+P = ParamSpec("P")
+
+
+def _apart(send: Callable[P, None]) -> Callable[P, None]:
+    """Send in a copy of the context: OpenTelemetry's instrumentor makes a span current before a message is sent, and
+    takes it away behind that only where the app is the current one, which ours is in workers alone.
+    """
+
+    @wraps(send)
+    def sending(*args: P.args, **kwargs: P.kwargs) -> None:
+        copy_context().run(send, *args, **kwargs)
+
+    return sending
 
 
 class CelerySender:
@@ -270,6 +311,7 @@ class CelerySender:
         self._app_context = app_context
         self._slots: tuple[float, Mapping[str, int]] = (0.0, {})
 
+    @_apart
     def start(self, view: RunView, opened: Sequence[ReadyStep], *, is_new: bool = False) -> None:
         """Send the canvas that these steps become."""
         priority = self._app_context.later_priority if is_new else None
@@ -287,6 +329,7 @@ class CelerySender:
         work: Any = self._app_context.app.tasks[sender.WORK]
         work.apply_async(kwargs={"run": run_id, "queue": queue}, queue=queue, **options).backend = None
 
+    @_apart
     def wake_up(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
         """Send plain messages."""
         with sending_errors(self._app_context.app):
@@ -352,20 +395,15 @@ def create_app_context(app: Celery, settings: Settings) -> AppContext:
     return _contexts[id(app)]
 
 
-def shapes_log_of(app: Celery | None) -> bool:
+def shapes_log_of(app: Celery) -> bool:
     """Return whether the log is dagcelery's to shape: that of a team's app is the team's."""
-    return app is not None and bool(app.main == OUR_APP)
+    return bool(app.main == OUR_APP)
 
 
-@signals.worker_process_init.connect(weak=False)
-def _begin_child(**_: Any) -> None:
-    """Set up the log of a child that is spawned, and not forked. It imports the app, and with it this module, but not
-    the heartbeat of a worker's main process.
-    """
-    lower_own_messages()
-    keep_tails()
-    if shapes_log_of(_state.get_current_app()):
-        show_pieces()
+@signals.worker_process_shutdown.connect(weak=False)
+def _end_child(**_: Any) -> None:
+    """Send what a child of a pool has counted: it ends without what Python does at exit."""
+    flush_all()
 
 
 def search_here() -> None:
@@ -420,6 +458,8 @@ def settings_of(app: Celery, *, store_url: str | None, signing_key: str | None) 
     settings = Settings.from_environment(
         configured=configuration, store_url=store_url or None, signing_key=signing_key or None
     )
+    if settings.trace != "off":
+        import dagcelery.telemetry.tracing  # noqa: F401  # raises NotConfigured if OpenTelemetry is not installed
     derived: dict[str, Any] = {"broker_url": conf.broker_url or settings.broker_url}
     if not settings.store_url:
         backend, broker = (conf.result_backend, conf.redis_backend_use_ssl), (conf.broker_url, conf.broker_use_ssl)

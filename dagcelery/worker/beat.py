@@ -22,11 +22,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, TypeGuard, cast
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
-from celery import Celery, Task
+from billiard.einfo import ExceptionInfo
+from celery import Celery, Task, signals
 from celery.apps import beat
 from celery.schedules import crontab, schedstate
 from celery.utils.imports import load_extension_class_names, symbol_by_name
@@ -48,6 +50,7 @@ from dagcelery.model.schedules import CronFields, Schedule, check_given
 from dagcelery.settings import Settings
 from dagcelery.worker.app import app_context_of, search_here
 from dagcelery.worker.heartbeat import Repeated
+from dagcelery.worker.signals import raised
 
 _DAY: Final = timedelta(days=1)
 # The 29th of February of a leap year is at most eight years away.
@@ -252,6 +255,9 @@ def _checked(found: Iterable[Scheduled]) -> list[Scheduled]:
 
 log = logging.getLogger(__name__)
 
+Monitored = Callable[[Exception | None], None]
+"""Hears what came of a tick: None once its run is submitted, or the error for which there will be none."""
+
 TICK: Final = "dagcelery.tick"
 
 RETRY_SECONDS: Final = 5.0
@@ -301,17 +307,19 @@ class Submitter:
         self._client = client
         self._scheduled = scheduled
         self._clocks = clocks
-        self._missed: dict[str, datetime] = {}
+        self._missed: dict[str, tuple[datetime, Monitored, Exception]] = {}
         self._retries: Repeated | None = None
 
-    def submit(self, name: str) -> Run[Any] | None:
+    def submit(self, name: str, monitored: Monitored = lambda error: None) -> Run[Any] | None:
         """Submit a DAG for its last tick; None where store or broker do not take it."""
         tick = self._clocks[name].last_tick()
-        self._missed.pop(name, None)
+        if missed := self._missed.pop(name, None):
+            _, was_monitored, error = missed
+            was_monitored(error)
         try:
-            return self._submit(name, tick)
+            return self._submit(name, tick, monitored)
         except (StoreUnavailable, BrokerUnavailable, NotSent) as error:
-            self._missed[name] = tick
+            self._missed[name] = tick, monitored, error
             log.warning("DAG %s, due at %s: %s", name, tick, error, extra={"action": "tick_missed", "dag": name})
             if self._retries is None:
                 self._retries = Repeated("dagcelery-ticks", RETRY_SECONDS, self.catch_up)
@@ -320,19 +328,27 @@ class Submitter:
 
     def catch_up(self) -> None:
         """Try again to submit what could not be submitted."""
-        for name, tick in list(self._missed.items()):
+        for name, missed in list(self._missed.items()):
+            tick, monitored, _ = missed
             try:
-                self._submit(name, tick)
+                self._submit(name, tick, monitored)
             except (StoreUnavailable, BrokerUnavailable, NotSent):
                 continue
             except DagceleryError as error:  # which another try would not change
                 about = {"action": "tick_refused", "dag": name}
                 log.exception("DAG %s, due at %s: %s", name, tick, error, extra=about)  # noqa: TRY401
-            if self._missed.get(name) == tick:
+            if self._missed.get(name) is missed:
                 del self._missed[name]
 
-    def _submit(self, name: str, tick: datetime) -> Run[Any]:
-        run = self._client.submit(self._scheduled[name].node, key=key(tick))
+    def _submit(self, name: str, tick: datetime, monitored: Monitored) -> Run[Any]:
+        try:
+            run = self._client.submit(self._scheduled[name].node, key=key(tick))
+        except (StoreUnavailable, BrokerUnavailable, NotSent):
+            raise
+        except Exception as error:
+            monitored(error)
+            raise
+        monitored(None)
         about = {"action": "tick", "dag": name, "run": run.id}
         log.info("DAG %s, due at %s: run %s", name, tick, run.id, extra=about)
         return run
@@ -349,8 +365,28 @@ def _tick(submitter: Submitter) -> Task[Any, Any]:
     class Tick(Task):  # type: ignore[type-arg]  # it is generic to type checkers only
         name = TICK
 
-        def apply_async(self, args: Any = None, kwargs: Any = None, *_: Any, **__: Any) -> Any:
-            return submitter.submit(args[0])
+        def apply_async(self, args: Any = None, kwargs: Any = None, *_: Any, headers: Any = None, **__: Any) -> Any:
+            return submitter.submit(args[0], partial(self.tell, headers))
+
+        def tell(self, headers: Any, error: Exception | None) -> None:
+            """Tell who monitors the entry, as Sentry does by headers that it gives it, what came of a tick."""
+            if not headers:
+                return
+            self.push_request(id=str(uuid4()), headers=dict(headers), called_directly=False)
+            try:
+                if error is None:
+                    signals.task_success.send(sender=self, result=None)
+                else:
+                    einfo = ExceptionInfo((type(error), error, error.__traceback__ or raised(error)))
+                    about: dict[str, Any] = {
+                        "task_id": self.request.id,
+                        "args": (),
+                        "kwargs": {},
+                        "traceback": einfo.tb,
+                    }
+                    signals.task_failure.send(sender=self, exception=error, einfo=einfo, **about)
+            finally:
+                self.pop_request()
 
     return Tick()
 

@@ -43,7 +43,7 @@ from dagcelery.worker.app import (
 )
 from dagcelery.worker.consumer import lasting
 from dagcelery.worker.process import is_worker_stopping
-from dagcelery.worker.signals import ENABLED, HOSTNAME, keep_tails, lower_own_messages, show_pieces
+from dagcelery.worker.signals import ENABLED, HOSTNAME, shape_logs
 
 _noted: dict[int, dict[str, str]] = {}
 
@@ -221,10 +221,7 @@ class Prepared(bootsteps.StartStopStep):
         if worker.task_events:
             os.environ[ENABLED], os.environ[HOSTNAME] = "1", worker.hostname
         search_here()
-        lower_own_messages()
-        keep_tails()
-        if shapes_log_of(worker.app):
-            show_pieces()
+        shape_logs(is_ours=shapes_log_of(worker.app))
         if options.get("beat"):  # `celery worker -B`
             symbol_by_name("dagcelery.worker.beat:prepare")(worker.app, worker.app.conf.beat_scheduler)
         self._is_watching = False

@@ -16,22 +16,26 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
+from contextvars import ContextVar
+from functools import partial
 from types import TracebackType
 from typing import Any, Final
 
 from billiard.einfo import ExceptionInfo
-from celery import Celery, signals
+from celery import Celery, Task, signals
 from celery.app.task import Context
+from celery.states import FAILURE, IGNORED, RETRY, SUCCESS
 from celery.utils.nodenames import default_nodename
 
 from dagcelery.engine.hooks import Listener, seconds_each
 from dagcelery.engine.interrupts import quiet_logger, tell
-from dagcelery.engine.pieces import PieceFilter, TailHandler, keep_tails_of
+from dagcelery.engine.pieces import PieceFields, PieceFilter, TailHandler, keep_tails_of
 from dagcelery.engine.run_view import RunView
 from dagcelery.payload import failures
 from dagcelery.store.records import CLOSE, Claim, Completed, PieceId, Response, Scope, TaskResult
+from dagcelery.worker import sentry
 from dagcelery.worker.sender import LINK, WORK
 
 log = quiet_logger(__name__)
@@ -60,8 +64,8 @@ def report_piece(view: RunView, claim: Claim, result: TaskResult, response: Resp
 
 def _report_failure(view: RunView, claim: Claim, result: TaskResult, error: BaseException, response: Response) -> None:
     index = result.done if claim.lo >= 0 else -1
-    node, summary = _address(view, claim, index), f"{type(error).__qualname__}: {failures.message(error)}"
-    about = _about(view, claim.scope, claim.step, node, index, claim.attempt)
+    about, summary = about_piece(view, claim, index), f"{type(error).__qualname__}: {failures.message(error)}"
+    node = about["node"]
     if response.state == "retried":
         again = "run %s: %s failed in attempt %d (%s); attempt %d is due in %.1f s"
         seconds = response.retry_seconds or 0.0
@@ -73,6 +77,8 @@ def _report_failure(view: RunView, claim: Claim, result: TaskResult, error: Base
         left_out = "is left out" if item == node else f"{item} is left out"
         log.warning("run %s: %s failed, and %s (%s)", view.run_id, node, left_out, summary, extra=extra)
     else:
+        name = shown_name(view, claim) if claim.step >= 0 and view.program.knows(claim.scope.body) else claim.piece
+        tell(sentry.capture, error, name, uuid_of(view, claim, index), about)
         extra = about | {"action": "failed"}
         failed = "run %s: %s failed in attempt %d (%s)"
         if isinstance(error, failures.Masked):
@@ -113,8 +119,11 @@ def _about(view: RunView, scope: Scope, step: int, node: str, index: int, attemp
     return about | {"attempt": attempt, "queue": queue}
 
 
-def _address(view: RunView, claim: Claim, index: int) -> str:
-    return view.address(claim.scope, claim.step, index) if view.program.knows(claim.scope.body) else claim.piece
+def about_piece(view: RunView, claim: Claim, index: int) -> dict[str, Any]:
+    """Return what records say of one execution of a piece."""
+    is_known = view.program.knows(claim.scope.body)
+    node = view.address(claim.scope, claim.step, index) if is_known else claim.piece
+    return _about(view, claim.scope, claim.step, node, index, claim.attempt)
 
 
 class OwnMessages(logging.Filter):
@@ -138,6 +147,18 @@ FORMATS: Final = {
     ),
 }
 """Celery's own formats, and the same with the piece in them."""
+
+
+def shape_logs(*, is_ours: bool) -> None:
+    """Shape the logs of a worker's process: in an app of a team's, records get more fields, and no line looks other."""
+    lower_own_messages()
+    keep_tails()
+    if is_ours:
+        show_pieces()
+    for logger in (logging.getLogger(), *logging.Logger.manager.loggerDict.values()):
+        for handler in getattr(logger, "handlers", ()):  # of loggers: there are places that stand for them, too
+            if not any(isinstance(known, PieceFields | PieceFilter) for known in handler.filters):
+                handler.addFilter(PieceFields())
 
 
 def show_pieces() -> None:
@@ -185,99 +206,148 @@ _SIGNALS = (
 )
 
 
-def _raised(error: BaseException) -> TracebackType | None:
+def raised(error: BaseException) -> TracebackType | None:
     """Return a traceback for an error that was never raised, as those of poisoned pieces: listeners expect one."""
     with suppress(type(error)):
         raise error
     return error.__traceback__
 
 
-class PieceSender(str):
-    """A piece as a signal's sender: it equals its name ``dag.node``, and has a task's name and request."""
+class PieceSender(Task):  # type: ignore[type-arg]  # it is generic to type checkers only
+    """A piece as its signals' sender and task: one object from `task_prerun` to `task_postrun`.
 
-    __slots__ = ("request",)
-    request: Context
+    Receivers read a task's name, request and options off it, and tracers hang their spans on it. So it is a task,
+    though one that no registry knows and that nobody can send.
+    """
+
+    app: Any = None
+    request: Any = None
+    max_retries: Any = 0
+
+    def __init__(self, app: Celery, view: RunView, claim: Claim, index: int) -> None:
+        step = view.program.step(claim.scope.body, claim.step)
+        task = app.current_worker_task
+        self.app, self.name = app, shown_name(view, claim)
+        self.__module__, self._node = view.program.plan.name, view.program.node_name(claim.scope.body, claim.step)
+        self.max_retries = step.options["retry"]["max_attempts"] - 1 if "retry" in step.options else 0
+        self.about: dict[str, Any] = {
+            "task_id": uuid_of(view, claim, index),
+            "args": (),
+            "kwargs": shown_kwargs(view, claim, index),
+        }
+        self.request = Context(
+            id=self.about["task_id"],
+            task=self.name,
+            args=(),
+            kwargs=self.about["kwargs"],
+            retries=claim.attempt - 1,
+            is_eager=False,
+            called_directly=False,
+            hostname=(task.request.hostname if task is not None else None) or "",
+            delivery_info={"exchange": "", "routing_key": step.queue},
+            headers={},
+            correlation_id=view.run_id,
+            root_id=view.run_id,
+        )
+        self._around: ExitStack | None = ExitStack()
 
     @property
-    def name(self) -> str:
-        """``dag.node``, as a Celery task has its name."""
-        return str(self)
+    def __name__(self) -> str:
+        """The node's; its module is the DAG."""
+        return self._node
+
+    def apply_async(self, *_: Any, **__: Any) -> Any:
+        """Refuse to be sent."""
+        raise NotImplementedError(f"{self.name} is a node of a DAG: only a run executes it")
+
+    def begin(self, about: Mapping[str, Any]) -> None:
+        """Fire `task_prerun`, in a scope of its own where Sentry watches."""
+        assert self._around is not None
+        self._around.enter_context(sentry.scope_of_piece(self.name, self.about["task_id"], about))
+        sentry.forget_breadcrumbs()
+        signals.task_prerun.send(sender=self, task=self, **self.about)
+
+    def fail(self, error: BaseException, *, is_retried: bool) -> None:
+        """Fire `task_retry` or `task_failure`."""
+        trace = error.__traceback__ or raised(error)
+        einfo = ExceptionInfo((type(error), error, trace))
+        if is_retried:
+            signals.task_retry.send(sender=self, request=self.request, reason=error, einfo=einfo)
+        else:
+            signals.task_failure.send(sender=self, exception=error, traceback=trace, einfo=einfo, **self.about)
+
+    def end(self, state: str) -> None:
+        """Fire `task_postrun`, unless it has been or nothing has begun."""
+        around, self._around = self._around, None
+        if around is not None:
+            with around:
+                signals.task_postrun.send(sender=self, task=self, retval=None, state=state, **self.about)
+
+
+_sender: ContextVar[PieceSender | None] = ContextVar("dagcelery_sender", default=None)
 
 
 class Announcer(Listener):
-    """Fires Celery's signals around calls, and logs what came of pieces. None of it holds a value."""
+    """Fires Celery's signals around calls, and logs what came of pieces. None of it holds a value.
+
+    What becomes of a call that failed is the store's to say: its `task_failure` or `task_retry`, and `task_postrun`,
+    come when that is known, in the order and in the context in which receivers expect them.
+    """
 
     def __init__(self, app: Celery) -> None:
+        self._app = app
         self._events = Batches(app) if os.environ.get(ENABLED) else None
 
     def hears_calls(self, view: RunView, claim: Claim) -> bool:
         """Return whether signals of this claim have receivers: only steps that call a function have signals."""
-        if claim.step < 0 or not any(signal.receivers for signal in _SIGNALS):
+        if claim.step < 0 or not (any(signal.receivers for signal in _SIGNALS) or sentry.is_watched()):
             return False
         return view.program.step(claim.scope.body, claim.step).kind == "task"
 
     def before(self, view: RunView, claim: Claim, index: int) -> None:
         """Fire `task_prerun`."""
-        if signals.task_prerun.receivers:
-            sender, about = _signalled(view, claim, index)
-            signals.task_prerun.send(sender=sender, task=sender, **about)
+        sender = PieceSender(self._app, view, claim, index)
+        _sender.set(sender)
+        sender.begin(about_piece(view, claim, index))
 
     def after(self, view: RunView, claim: Claim, index: int, error: BaseException | None) -> None:
-        """Fire `task_success` or `task_failure`, then `task_postrun`."""
-        if error is not None:
-            self.failed(view, claim, index, error)
-        elif signals.task_success.receivers:
-            signals.task_success.send(sender=_signalled(view, claim, index)[0], result=None)
-        if signals.task_postrun.receivers:
-            sender, about = _signalled(view, claim, index)
-            state = "SUCCESS" if error is None else "RETRY" if _may_retry(view, claim) else "FAILURE"
-            signals.task_postrun.send(sender=sender, task=sender, retval=None, state=state, **about)
-
-    def failed(self, view: RunView, claim: Claim, index: int, error: BaseException) -> None:
-        """Fire `task_failure`. Only the store knows whether a task with a policy is tried again: `ended` fires then."""
-        if not _may_retry(view, claim):
-            _fire_failure(view, claim, index, error, "committed")
+        """Fire `task_success` and `task_postrun`."""
+        sender = _sender.get()
+        if error is None and sender is not None:
+            signals.task_success.send(sender=sender, result=None)
+            sender.end(SUCCESS)
 
     def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
-        """Log, and send events of, pieces that were committed, have failed, or will be tried again."""
-        if response.state == "stale":
-            return False
-        is_known = view.program.knows(claim.scope.body)
-        if result.error is not None and is_known and self.hears_calls(view, claim) and _may_retry(view, claim):
-            index = result.done if claim.lo >= 0 else -1
-            tell(_fire_failure, view, claim, index, result.error, response.state)
+        """Tell, log, and send events of, pieces that were committed, have failed, or will be tried again."""
+        is_known, state = view.program.knows(claim.scope.body), response.state
+        sender = None
+        if result.error is not None and is_known and self.hears_calls(view, claim):
+            sender = self._sender_of(view, claim, result.done if claim.lo >= 0 else -1)
+        if sender is not None and result.error is not None and state != "stale":
+            tell(partial(sender.fail, is_retried=state == "retried"), result.error)
+        if state != "stale":
+            self._report(view, claim, result, response, is_known=is_known)
+        if sender is not None:
+            tell(sender.end, IGNORED if state == "stale" else RETRY if state == "retried" else FAILURE)
+        return False
+
+    def _sender_of(self, view: RunView, claim: Claim, index: int) -> PieceSender:
+        """Return the sender of this call, or one for a piece that was not called, which `task_postrun` knows not."""
+        sender = _sender.get()
+        if sender is None or sender.request.id != uuid_of(view, claim, index):
+            sender = PieceSender(self._app, view, claim, index)
+            sender._around = None
+        return sender
+
+    def _report(self, view: RunView, claim: Claim, result: TaskResult, response: Response, *, is_known: bool) -> None:
         report_piece(view, claim, result, response)
         if self._events is not None and is_known and claim.step >= 0 and result.children is None:
             for event in events_of(view, claim, result, is_retried=response.state == "retried"):
                 self._events.add(*event)
-        return False
 
     def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
         """Log the end of a run."""
         report_run(run_id, dag, state, seconds)
-
-
-def _may_retry(view: RunView, claim: Claim) -> bool:
-    return view.program.may_retry and "retry" in view.program.step(claim.scope.body, claim.step).options
-
-
-def _fire_failure(view: RunView, claim: Claim, index: int, error: BaseException, state: str) -> None:
-    sender, about = _signalled(view, claim, index)
-    trace = error.__traceback__ or _raised(error)
-    einfo = ExceptionInfo((type(error), error, trace))
-    if state == "retried":
-        signals.task_retry.send(sender=sender, request=sender.request, reason=error, einfo=einfo)
-    else:
-        signals.task_failure.send(sender=sender, exception=error, traceback=trace, einfo=einfo, **about)
-
-
-def _signalled(view: RunView, claim: Claim, index: int) -> tuple[PieceSender, dict[str, Any]]:
-    """Return a signal's sender, and its other arguments."""
-    name, kwargs, task_id = shown_name(view, claim), shown_kwargs(view, claim, index), uuid_of(view, claim, index)
-    sender = PieceSender(name)
-    retries = claim.attempt - 1
-    sender.request = Context(id=task_id, task=name, args=(), kwargs=kwargs, retries=retries, is_eager=False)
-    return sender, {"task_id": task_id, "args": (), "kwargs": kwargs}
 
 
 def shown_name(view: RunView, claim: Claim) -> str:

@@ -38,13 +38,14 @@ LAW: dict[str, set[str]] = {
     # Not model, not frontends: a worker needs the plan, not the graph.
     "engine": {"planner", "payload", "store", "settings"},
     "hooks": {"engine"},
-    "worker": {"engine", "planner", "payload", "store", "settings"},
+    "telemetry": {"engine", "planner", "payload", "store"},
+    "worker": {"engine", "planner", "payload", "store", "settings", "telemetry"},
     # Not frontends: it takes whatever is Buildable.
-    "client": {"model", "planner", "payload", "engine", "worker", "settings", "store"},
+    "client": {"model", "planner", "payload", "engine", "worker", "settings", "store", "telemetry"},
     "export": {"model", "planner", "payload", "client", "settings"},
     "doctor": {"client.reasons", "client.status", "hooks.smtp", "worker", "settings", "store"},
     # It reads runs through the client, as any user would.
-    "web": {"client", "settings"},
+    "web": {"client", "settings", "telemetry"},
     "local": {"settings", "client", "worker", "planner.plan", "model.options"},
 }
 # Single modules that see more than their room: one way to write DAGs also draws and starts them, and finds what it
@@ -81,8 +82,10 @@ THIRD_PARTY: dict[str, set[str]] = {
     "watchfiles": {"cli/workers"},
     "starlette": {"web"},
     "uvicorn": {"cli/page"},
+    "prometheus_client": {"telemetry/exposition", "cli/metrics"},
     "flower": {"web/behind_flower"},
     "tornado": {"web/behind_flower"},
+    "opentelemetry": {"telemetry/tracing"},
 }
 
 # What is a value in and a value out cannot differ from one process to the next.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import (
     CELL,
@@ -67,17 +67,17 @@ def retry(calls: int, base: float = 0.0, factor: float = 1.0, cap: float = 60.0,
 
 def pass_time(store: Store, run_id: str, seconds: float) -> None:
     """Let a run be so much older: what it waits for is due sooner. No test waits itself, or depends on its speed."""
-    client, due = store.server.client, key(run_id, "d")
+    client, due = store.server.client, Keys().run(run_id, "d")
     for member, at in client.zrange(due, 0, -1, withscores=True):
         client.zadd(due, {member: at - seconds})
     for field in ("due", "since"):
-        at = client.hget(key(run_id), field)
+        at = client.hget(Keys().run(run_id), field)
         if at is not None:
-            client.hset(key(run_id), field, f"{float(at) - seconds:.6f}")
-    if (clearing := client.hget(key(run_id), "clear_at")) is not None:
+            client.hset(Keys().run(run_id), field, f"{float(at) - seconds:.6f}")
+    if (clearing := client.hget(Keys().run(run_id), "clear_at")) is not None:
         token, number, heard, patience = clearing.split()
         heard = f"{float(heard) - seconds:.6f}".encode()
-        client.hset(key(run_id), "clear_at", b" ".join((token, number, heard, patience)))
+        client.hset(Keys().run(run_id), "clear_at", b" ".join((token, number, heard, patience)))
 
 
 def body(starts: Sequence[int], *steps: Entry) -> Body:

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from dagcelery.errors import RunNotFound
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CLOSE, ROOT, Block, Child, ChildPlan, Claim, Lost, Response, Scope, scope_id
 
@@ -176,4 +176,4 @@ def test_what_is_staged_for_a_run_that_is_gone_is_not_written(redis_store: Any, 
     redis_store.machine.delete(run_id)
     made = [Child(-1, plan=ChildPlan(1, entries(PAIR), b"sealed"))]
     assert redis_store.machine.delegate(run_id, claim, made, worker.owner, "t", None).run == "gone"
-    assert not raw.exists(key(run_id, "g", 1))
+    assert not raw.exists(Keys().run(run_id, "g", 1))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dagcelery.local import Server
 from dagcelery.store.in_process import store_in_process
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CLOSE, HOOK, ROOT, START, Block, Claim, Lost, Response, Scope, Spot, scope_id
 from dagcelery.store.redis import store_on_redis
@@ -538,7 +538,7 @@ def test_who_clears_a_run_is_left_alone_and_clears_what_others_add(store: Store)
             for _ in range(3):
                 with pytest.raises(Died):
                     between(store, impatient).machine.clear(run_id, whole(1))
-            mark = store.server.client.hget(key(run_id), "clearing")
+            mark = store.server.client.hget(Keys().run(run_id), "clearing")
             assert mark.count(b"[") == 1 + 2, "each place is there once"
         acts.append(request["act"])
         return call()

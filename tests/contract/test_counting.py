@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dagcelery.store import counting
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Progress, TaskResult
 
@@ -76,7 +76,7 @@ def test_what_is_done_while_a_run_is_read_is_not_counted(
 def test_a_step_that_runs_once_leaves_no_counters(store: Store) -> None:
     run_id = new_run(store, chain(3))
     drain(store, run_id, chain(3))
-    assert not [name for name in store.server.client.hgetall(key(run_id, "n")) if name.startswith(b"0.")]
+    assert not [name for name in store.server.client.hgetall(Keys().run(run_id, "n")) if name.startswith(b"0.")]
     progress = store.reader.progress(run_id)
     assert progress is not None
     assert [progress.counts[0, at].done for at in range(3)] == [1, 1, 1]

@@ -7,7 +7,7 @@ import time
 import pytest
 import redis
 
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import HOOK, Lost
 
@@ -108,10 +108,10 @@ def test_a_key_stands_for_one_run(store: Store, reservation: str) -> None:
 def test_a_run_whose_submitter_went_away_an_hour_ago_is_cancelled(redis_store: Store, raw: redis.Redis) -> None:
     for reason, expected in (("key", "cancelled"), ("full", "pending")):
         run_id = new_run(redis_store, chain(1), held=reason)
-        raw.hset(key(run_id), "created", time.time() - 3601)
+        raw.hset(Keys().run(run_id), "created", time.time() - 3601)
         assert redis_store.machine.sweep(run_id, Lost(), 1).run == expected
     run_id = new_run(redis_store, chain(1), held="key")
     redis_store.machine.end(run_id, "cancelled", "its submitter went away before it could start")
     redis_store.machine.resume(run_id)
-    raw.hset(key(run_id), "created", time.time() - 3601)
+    raw.hset(Keys().run(run_id), "created", time.time() - 3601)
     assert redis_store.machine.sweep(run_id, Lost(), 1).run == "running"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CLOSE, Block, Claim, Lost, NewRun, Spot
 from dagcelery.store.run_adapters import MachineAdapter
@@ -121,7 +121,7 @@ def test_every_key_lives_for_a_time_amid_all_kinds_of_trouble(checked: Store, ch
         assert checked.machine.resume(run_id)
     drain(checked, run_id, topology)
     assert state_after(checked, run_id) == "done"
-    assert {b"u", b"z", b"y", b"d", b"f"} <= raw.smembers(key(run_id, "k"))
+    assert {b"u", b"z", b"y", b"d", b"f"} <= raw.smembers(Keys().run(run_id, "k"))
 
 
 def test_a_resumed_run_lives_as_long_as_a_new_one(redis_store: Store, raw: redis.Redis) -> None:
@@ -147,13 +147,13 @@ def test_a_run_that_is_done_soon_has_few_keys_and_can_be_taken_up_again(checked:
 
     assert sorted(below()) == ["", ":e", ":o:0", ":s:0", ":t", ":w"]
     assert {name for name, seconds in below().items() if seconds <= 60} == {":t", ":w"}
-    assert raw.memory_usage(key(run_id, "e")) < 1000
-    raw.delete(key(run_id, "t"), key(run_id, "w"))  # as time does
+    assert raw.memory_usage(Keys().run(run_id, "e")) < 1000
+    raw.delete(Keys().run(run_id, "t"), Keys().run(run_id, "w"))  # as time does
     assert worker.finish(claim, worker.want(), values={"0.0": b"w"}).state == "stale"
     assert below()[":t"] <= 60
     assert checked.machine.clear(run_id, [Spot("0", 0)])
     assert checked.machine.resume(run_id)
-    raw.delete(key(run_id, "w"))
+    raw.delete(Keys().run(run_id, "w"))
     assert min(below().values()) > 1000
     drain(checked, run_id, chain(1))
     assert state_after(checked, run_id) == "done"
@@ -163,15 +163,15 @@ def test_what_the_last_call_counts_lives_for_a_time_too(redis_store: Store, raw:
     run_id, worker = begun(redis_store, chain(1))
     worker.finish(worker.claim(), worker.want(keep_seconds=1000), cached=1)
     check_keys(raw)
-    assert raw.hget(key(run_id, "n"), "0.0:c") == b"1"
+    assert raw.hget(Keys().run(run_id, "n"), "0.0:c") == b"1"
 
 
 def test_a_run_that_failed_keeps_what_it_goes_on_with(redis_store: Store, raw: redis.Redis) -> None:
     run_id, worker = begun(redis_store, chain(2))
     worker.fail(worker.claim())
     redis_store.machine.expire(run_id, 1000)
-    raw.delete(key(run_id, "t"))
-    assert raw.zcard(key(run_id, "r", "cpu")) == raw.hlen(key(run_id, "c")) == 1
+    raw.delete(Keys().run(run_id, "t"))
+    assert raw.zcard(Keys().run(run_id, "r", "cpu")) == raw.hlen(Keys().run(run_id, "c")) == 1
     assert redis_store.machine.resume(run_id)
     check_keys(raw)
     drain(redis_store, run_id, chain(2))
@@ -308,6 +308,8 @@ def test_a_small_run_is_created_with_one_round_trip(redis_store: Store) -> None:
     asked: list[str] = []
 
     class Seen:
+        keys = redis_store.server.keys
+
         def __getattr__(self, name: str) -> Any:
             asked.append(name)
             return getattr(redis_store.server, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import redis
 
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Block, Child, Logged, Lost, Response, Spot, TaskResult
 
@@ -110,7 +110,7 @@ def test_a_text_takes_the_place_of_one_that_was_taken_back_with_its_scope(store:
         assert [found[:6].rstrip(b"l") for found in kept(store, run_id).values() if found][-1:] == [text]
         assert store.machine.clear(run_id, [Spot("0", 0)])
         assert store.machine.resume(run_id)
-    numbers = store.server.client.hgetall(key(run_id, "lg"))
+    numbers = store.server.client.hgetall(Keys().run(run_id, "lg"))
     names = {name for name in numbers if not name.startswith(b"#")}
     assert int(numbers[b"#n"]) == len(names)
     assert int(numbers[b"#b"]) == sum(len(numbers[name]) for name in names)
@@ -119,11 +119,11 @@ def test_a_text_takes_the_place_of_one_that_was_taken_back_with_its_scope(store:
 def test_texts_live_as_long_as_their_run_and_go_with_it(redis_store: Store, raw: redis.Redis) -> None:
     run_id, worker = begun(redis_store, chain(2))
     worker.finish(worker.claim(), values={"0.0": b"v"})
-    assert not raw.exists(key(run_id, "lg"))
+    assert not raw.exists(Keys().run(run_id, "lg"))
     reply = worker.finish(worker.claim(), worker.want(keep_seconds=1000), log=b"text")
     check_keys(raw)
     assert (reply.run, reply.is_settled) == ("done", False)
     redis_store.machine.expire(run_id, 500)
-    assert 400 < raw.ttl(key(run_id, "lg")) <= 500
+    assert 400 < raw.ttl(Keys().run(run_id, "lg")) <= 500
     redis_store.machine.delete(run_id)
-    assert not raw.exists(key(run_id, "lg"))
+    assert not raw.exists(Keys().run(run_id, "lg"))

@@ -12,7 +12,7 @@ import redis
 
 from dagcelery.errors import StoreUnavailable
 from dagcelery.local import Server
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import Lost, NewRun, scope_id
 from dagcelery.store.redis import store_on_redis
@@ -133,7 +133,7 @@ def test_a_resumption_that_is_repeated_after_the_next_end_opens_no_other_epoch(r
     request = {"token": "t", "deadline": None}
     for _ in range(2):
         redis_store.machine.end(run_id, "cancelled", "enough")
-        assert b'"resumed":true' in redis_store.server.run("resume", key(run_id), request)[0]
+        assert b'"resumed":true' in redis_store.server.run("resume", Keys().run(run_id), request)[0]
     record = redis_store.reader.record(run_id)
     assert (record.state, record.epoch) == ("cancelled", 2)
 
@@ -189,7 +189,7 @@ def _first_portion_only(store: Store, run_id: str, attempt: int, token: str) -> 
     """Commit step 0 as `worker-a:1` and die before the second portion of its successors."""
     piece = {"scope": "0", "step": 0, "lo": -1, "hi": -1, "attempt": attempt, "started": 1.0, "seconds": 1.0}
     request = {"owner": "worker-a:1", "token": token, "pieces": [piece], "from": 0}
-    store.server.run("finish", key(run_id), request)
+    store.server.run("finish", Keys().run(run_id), request)
 
 
 def test_a_delegate_that_stopped_half_way_is_completed_by_the_next_attempt(redis_store: Store) -> None:
@@ -202,7 +202,7 @@ def test_a_delegate_that_stopped_half_way_is_completed_by_the_next_attempt(redis
         {"id": scope_id(run_id, "0", 0, index), "index": index, "tokens": [], "lists": {}, "blocks": []}
         for index in range(2)
     ]
-    redis_store.server.run("delegate", key(run_id), request | {"children": children, "from": 0, "last": False})
+    redis_store.server.run("delegate", Keys().run(run_id), request | {"children": children, "from": 0, "last": False})
     redis_store.machine.sweep(run_id, Lost(["worker-d"]), 1)
     drain(redis_store, run_id, topology)
     progress = redis_store.reader.progress(run_id)

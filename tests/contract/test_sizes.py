@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import CELL, Block, Child, Lost, scope_id
 from dagcelery.store.run_adapters import Stager
@@ -133,7 +133,7 @@ def test_what_a_dead_worker_staged_is_overridden(measured: Store) -> None:
     run_id, worker = begun(measured, [body([0], step(s=[1]), step(1, x="0.0"))])
     dead = Worker(measured, run_id, "worker-d:1")
     lost = dead.claim()
-    stager = Stager(lambda verb, run_id, *rest: measured.server.run(verb, key(run_id), *rest))
+    stager = Stager(lambda verb, run_id, *rest: measured.server.run(verb, Keys().run(run_id), *rest))
     stager.blocks(run_id, "0", 1, elements("0.0", [b"old"] * 1000, attempt=1))
     stager.values(run_id, "0", 1, {"0.1": b"old" * 1_000_000})
     measured.machine.sweep(run_id, Lost(["worker-d"]), 1)

@@ -12,7 +12,7 @@ import redis
 from dagcelery.store import fleet
 from dagcelery.store.fleet import enroll
 from dagcelery.store.in_process import store_in_process
-from dagcelery.store.keys import RUNS, key
+from dagcelery.store.keys import Keys
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import NewRun, Spot, scope_id
 
@@ -88,7 +88,7 @@ def test_events_that_are_not_kept_any_more_are_said_to_be_missed(redis_store: St
     for _ in range(4):
         worker.finish(worker.claim())
     before = list(redis_store.reader.events(run_id, "", 100))
-    raw.xtrim(key(run_id, "e"), maxlen=2, approximate=False)
+    raw.xtrim(Keys().run(run_id, "e"), maxlen=2, approximate=False)
     for after in ("", before[1].id):
         found = redis_store.reader.events(run_id, after, 100)
         assert [event.kind for event in found] == ["missed", "done", "done"]
@@ -181,7 +181,7 @@ def test_who_dies_after_enrolling_a_run_leaves_an_entry_that_goes_by_itself(
 ) -> None:
     redis_store.server.run_together([enroll("never-created", "a")])
     assert [run.record for run in redis_store.fleet.runs("", math.inf, 10)] == [None]
-    raw.zadd(RUNS, {"never-created": 1.0})
+    raw.zadd(Keys().runs(), {"never-created": 1.0})
     assert redis_store.fleet.runs("", math.inf, 10)[0].record is None
     assert redis_store.fleet.runs("", math.inf, 10) == []
 
@@ -189,7 +189,7 @@ def test_who_dies_after_enrolling_a_run_leaves_an_entry_that_goes_by_itself(
 def test_what_has_expired_is_listed_no_longer_once_others_are_listed(redis_store: Store, raw: redis.Redis) -> None:
     alive = new_run(redis_store, chain(1), name="a")
     redis_store.server.run_together([enroll(f"gone-{number}", "a") for number in range(8)])
-    lists = raw.keys(RUNS + "*")
+    lists = raw.keys(Keys().runs() + "*")
     for name in lists:
         for run_id in raw.zrange(name, 0, -1):
             raw.zincrby(name, -3600, run_id)

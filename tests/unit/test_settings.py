@@ -22,11 +22,13 @@ def test_every_setting_has_a_variable_of_its_name() -> None:
         "imports": "shop.tasks, reports",
         "serializer": "pickle",
         "queue": "work",
+        "key_prefix": "shop:",
         "spill_url": "file:///var/dagcelery",
         "smtp_url": "smtps://me:secret@mail",
         "smtp_from": "dags@example.com",
         "run_url": "https://dags.example.com/{run}",
         "flower_url": "https://flower.example.com",
+        "trace": "child",
         "trace_link": "https://traces.example.com/{run}",
         "log_link": "https://logs.example.com/{run}/{node}",
         "web_token": "a token of 16 characters, or more",
@@ -95,3 +97,9 @@ def test_settings_of_mails_are_checked_and_passwords_not_told(name: str, value: 
         Settings.from_environment({f"DAGCELERY_{name.upper()}": value})
     assert "pass/" not in str(refused.value)
     assert "secret" not in repr(Settings(smtp_url="smtp://me:secret@host"))
+
+
+@pytest.mark.parametrize("prefix", ["two words:", "{tag}:", "sh*p:", "shöp:", "a" * 65, "line\n", 1])
+def test_a_prefix_that_keys_cannot_have_is_refused(prefix: object) -> None:
+    with pytest.raises(InvalidSetting, match=r"key_prefix.*such as shop:"):
+        Settings(key_prefix=prefix)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ _PARTS = {
     **dict.fromkeys(("clear", "sweep"), ("prelude", "claims", "skipping")),
     **dict.fromkeys(("release", "refuse", "resume"), ("prelude", "claims")),
     **dict.fromkeys(("block", "unblock", "wake_ups"), ("prelude", "claims")),
-    **dict.fromkeys(("look", "enroll", "heartbeat", "reserve", "limit", "cache_set", "cache_delete"), ()),
+    **dict.fromkeys(("look", "enroll", "heartbeat", "count", "reserve", "limit", "cache_set", "cache_delete"), ()),
 }
 """The parts in front of a verb, two of them as one; for the others it is the prelude alone."""
 

@@ -55,6 +55,7 @@ function side_by_side(want, first) -- nil, or what is granted: of what comes fir
     if lo < 0 then
       attempt = call('HINCRBY', key('s', scope), step .. ':t', 1)
       call('ZREM', key('r', want.queue), member)
+      note_wait(ready_since(scope, step))
     else
       lo, hi, attempt, items = take_range(scope, p.body, step, want, most)
     end

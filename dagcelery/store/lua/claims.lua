@@ -67,11 +67,29 @@ local function return_claim() -- gives the piece of the request back unrun: scop
   return scope, step, e
 end
 
+local waits = {} -- seconds from when each claim of this call was ready until it is claimed; -1 where nothing tells
+local function note_wait(at)
+  at = tonumber(at or nil)
+  waits[#waits + 1] = at and tonumber(string.format('%.6f', math.max(0, now - math.max(at, since)))) or -1
+end
+
+local function ready_since(scope, step) -- of what runs once, for the last time
+  local fresh = readied[scope] and readied[scope][step]
+  if fresh then
+    readied[scope][step] = nil
+    return fresh
+  end
+  local s, field = key('s', scope), step .. ':r'
+  local at = call('HGET', s, field)
+  if at then call('HDEL', s, field) end
+  return at
+end
+
 local function take_range(scope, body, step, want, beside) -- `beside`: as many claims
   local q, s = key('q', scope, step), key('s', scope)
-  local lo, hi, attempts = string.match(call('LINDEX', q, 0), '^(%d+):(%d+):(%d+)')
+  local lo, hi, attempts, at = string.match(call('LINDEX', q, 0), '^(%d+):(%d+):(%d+)(@?[%d.]*)')
   lo, hi = tonumber(lo), tonumber(hi)
-  local counts = call('HMGET', s, step .. ':n', step .. ':c', step .. ':v', step .. ':t')
+  local counts = call('HMGET', s, step .. ':n', step .. ':c', step .. ':v', step .. ':t', step .. ':l')
   local items, claimed, before = tonumber(counts[1]), tonumber(counts[2] or 0), tonumber(counts[3] or 0)
   local attempt = math.max(tonumber(attempts), before) + 1
   if attempt > 1 and attempt > tonumber(counts[4] or 0) then call('HSET', s, step .. ':t', attempt) end
@@ -80,12 +98,13 @@ local function take_range(scope, body, step, want, beside) -- `beside`: as many 
   size = beside or math.max(1, math.min(size, math.ceil((items - claimed) / (2 * want.slots)), most))
   call('HINCRBY', s, step .. ':c', math.min(size, hi - lo)) -- first: a full server refuses it, and with it the claim
   if hi - lo > size then
-    call('LSET', q, 0, (lo + size) .. ':' .. hi .. ':' .. attempts)
+    call('LSET', q, 0, (lo + size) .. ':' .. hi .. ':' .. attempts .. at)
     hi = lo + size
   else
     call('LPOP', q)
     if call('EXISTS', q) == 0 then call('ZREM', key('r', want.queue), scope .. '/' .. step) end
   end
+  note_wait(at ~= '' and string.sub(at, 2) or counts[5])
   return lo, hi, attempt, items
 end
 
@@ -171,6 +190,7 @@ local function claim_member(want, member)
   else
     attempt = call('HINCRBY', s, step .. ':t', 1) -- first, as above
     call('ZREM', key('r', want.queue), member)
+    note_wait(tonumber(step) < 0 and moment or ready_since(scope, step))
   end
   local piece = piece_name(scope, step, lo)
   local company = attempt == 1 and calls_in_batch(want, e) and FIRST or nil
@@ -189,8 +209,9 @@ local function candidates(queue, most) -- what is ready first, with what decides
     if not scope then break end
     local others = scopes[scope] or { steps = {}, attempts = {} }
     scopes[scope] = others
-    others.steps[#others.steps + 1], others.attempts[#others.attempts + 1] = step, step .. ':t'
-    found[i] = { scope = scope, step = step, place = place(scope), others = others, at = #others.steps }
+    local at = #others.steps + 1
+    others.steps[at], others.attempts[2 * at - 1], others.attempts[2 * at] = step, step .. ':t', step .. ':r'
+    found[i] = { scope = scope, step = step, place = place(scope), others = others, at = at }
   end
   for scope, of in pairs(scopes) do
     read_entries(place(scope).body, of.steps)
@@ -200,7 +221,7 @@ local function candidates(queue, most) -- what is ready first, with what decides
 end
 
 local function claim_together(want, found, number) -- the first ones, each for the first time; answers what is granted of each
-  local attempts, members, records, granted = {}, {}, {}, {}
+  local attempts, members, records, granted, noted = {}, {}, {}, {}, {}
   for i = 1, number do
     local f = found[i]
     local member, fields = f.scope .. '/' .. f.step, attempts[f.scope] or {}
@@ -209,7 +230,15 @@ local function claim_together(want, found, number) -- the first ones, each for t
     members[i] = member
     records[2 * i - 1], records[2 * i] = member, claim_text(f.place.body, -1, 1, want.owner, want.message, nil, MATE)
     granted[i] = grant(f.place, f.scope, f.step, -1, -1, 1, -1)
+    local fresh, at = readied[f.scope] and readied[f.scope][f.step], f.others.begun[2 * f.at]
+    note_wait(fresh or at)
+    if fresh then readied[f.scope][f.step] = nil end
+    if at then
+      local gone = noted[f.scope] or {}
+      noted[f.scope], gone[#gone + 1] = gone, f.step .. ':r'
+    end
   end
+  for scope, fields in pairs(noted) do call('HDEL', key('s', scope), unpack(fields)) end
   for scope, fields in pairs(attempts) do call('HSET', key('s', scope), unpack(fields)) end
   call('ZREM', key('r', want.queue), unpack(members))
   call('HSET', key('c'), unpack(records))
@@ -234,7 +263,7 @@ local function claim_more(want, claims)
   for i, f in ipairs(found) do
     calls = calls_in_batch(want, entry(f.place.body, f.step))
     taken = taken + (calls and 1 / calls or 1)
-    if taken > (i < few and 1 or TINY) + 0.000001 or tonumber(f.others.begun[f.at] or 0) > 0 then break end
+    if taken > (i < few and 1 or TINY) + 0.000001 or tonumber(f.others.begun[2 * f.at - 1] or 0) > 0 then break end
     number = i
   end
   if number == 0 then return end
@@ -362,11 +391,11 @@ local function timing() -- made when it is asked for: most calls need none of it
     count(body, step, 'w', -1)
   end
 
-  local function retry_now(scope, body, step, lo, hi, attempts, member)
+  local function retry_now(scope, body, step, lo, hi, attempts, member, at)
     forget_retry(body, step)
     if lo >= 0 and place(scope).guard ~= '' then call('LREM', key('l', scope), 1, member) end
-    if lo >= 0 then push_range(scope, step, lo, hi, attempts) end
-    make_ready_and_report(scope, body, step, entry(body, step).q)
+    if lo >= 0 then push_range(scope, step, lo, hi, attempts, nil, at) end
+    make_ready_and_report(scope, body, step, entry(body, step).q, at)
   end
 
   local function unblock(scope, step) -- what waited for others of its kind may try again
@@ -388,13 +417,14 @@ local function timing() -- made when it is asked for: most calls need none of it
   local function run_due()
     local d = key('d')
     for _, member in ipairs(call('ZRANGEBYSCORE', d, '-inf', now, 'LIMIT', 0, 50)) do
+      local at = string.format('%.6f', call('ZSCORE', d, member))
       call('ZREM', d, member)
       local kind, scope, step, lo, hi, attempts = string.match(member, '^(%a)/(%w+)/(%-?%d+)/?(%-?%d*)/?(%-?%d*)/?(%d*)$')
       local body, skipped = place(scope).body, is_skipped(scope)
       if kind == 'r' and skipped then
         forget_retry(body, step)
       elseif kind == 'r' then
-        retry_now(scope, body, step, tonumber(lo), tonumber(hi), tonumber(attempts), member)
+        retry_now(scope, body, step, tonumber(lo), tonumber(hi), tonumber(attempts), member, at)
       elseif kind == 'p' then
         unblock(scope, step)
       else
@@ -545,6 +575,9 @@ local function conclude(verdicts, more)
   save_claim_counts()
   local granted = head.claims
   head.claims = each(granted, in_short) or nil
+  for _, seconds in ipairs(waits) do
+    if seconds ~= 0 then head.waited = waits end
+  end
   local text = reply(head)[1]
   local is_new = call('HSET', key('t'), req.owner, req.token .. ' ' .. text) == 1
   if not is_active() then call('EXPIRE', key('t'), ANSWERS_LAST) elseif is_new then keep(key('t')) end

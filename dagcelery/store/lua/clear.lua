@@ -179,7 +179,7 @@ local function reset(scope, body, step)
   local s, e, member = key('s', scope), entry(body, step), scope .. '/' .. step
   if scope ~= '0' then uncount(scope, body, step, e) end -- numbers of the root scope's steps go as a whole
   raise_floor(s, step, e)
-  call('HDEL', s, step, step .. ':a', step .. ':n', step .. ':d', step .. ':c', step .. ':g', step .. ':l', step .. ':k', step .. ':j')
+  call('HDEL', s, step, step .. ':a', step .. ':n', step .. ':d', step .. ':c', step .. ':g', step .. ':l', step .. ':k', step .. ':j', step .. ':r')
   remove_outputs(scope, step)
   call('UNLINK', key('q', scope, step), key('a', scope, step))
   call('ZREM', key('r', e.q), member)

@@ -67,6 +67,7 @@ local function is_opened(c) -- by this very call, so that nobody else needs to c
   for i = #opened, 1, -1 do
     if opened[i][1] == c.scope and opened[i][3] == tonumber(c.step) then
       table.remove(opened, i)
+      if readied[c.scope] then readied[c.scope][c.step] = nil end
       return call('ZREM', key('r', c.e.q), c.scope .. '/' .. c.step) == 1
     end
   end

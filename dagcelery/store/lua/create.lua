@@ -4,7 +4,7 @@
 -- comes soon. A client that dies before it leaves entries of lists, which go with the first look, and staged parts, which
 -- expire; one that dies after it a run for whose ready steps the sweep sends messages. Again with the same id: nothing changes.
 -- request: name, ttl, deadline (seconds, or null), outlives (failures do not end it), hooks (a queue), held,
---          reservation, fingerprint, shown (parameters, as JSON), bodies (how many), queues, lists {token: items},
+--          reservation, fingerprint, trace, shown (parameters, as JSON), bodies (how many), queues, lists {token: items},
 --          parts [[key below the run's, [field...]]...]. ARGV 2..: the bytes of all fields
 if state then return reply({}) end
 ttl, state = req.ttl, 'pending'
@@ -17,7 +17,7 @@ if req.deadline and req.deadline ~= cjson.null then
   add('deadline', string.format('%.6f', now + req.deadline))
   add('span', req.deadline)
 end
-for _, option in ipairs({ 'outlives', 'hooks', 'held', 'reservation', 'fingerprint', 'shown' }) do
+for _, option in ipairs({ 'outlives', 'hooks', 'held', 'reservation', 'fingerprint', 'shown', 'trace' }) do
   if req[option] then add(option, req[option]) end
 end
 call('HSET', R, unpack(record))

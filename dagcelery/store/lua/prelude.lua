@@ -9,11 +9,11 @@
 --                                              | bodies: how many there are; held: not admitted yet; since: when it was admitted or resumed; awaited: when a sweep last found that something will happen by itself; hooks, hook: the queue of what is called at the end, and that it still is to be
 -- g:<body>            hash                     | topology: step -> entry; <step>:<k> portion k of many successors, <step>:i inputs; of a plan's
 --                                              | first body also the sealed plan in chunks, plan:<k>, and of a child plan's `of`: "scope/chunks"
--- s:<scope>           hash                     | left; closed; skipped; <step> state, "k|" if it was skipped with its scope; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :j items opened of claims that were not opened whole :l lost by :k skipped :v attempts before it was cleared :x freed; n:<token>, a:<token> of lists
+-- s:<scope>           hash                     | left; closed; skipped; <step> state, "k|" if it was skipped with its scope; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :j items opened of claims that were not opened whole :l lost by, of items when :r since when it is ready :k skipped :v attempts before it was cleared :x freed; n:<token>, a:<token> of lists
 -- o:<scope>           hash                     | whole values by token; in that of the root also what g:0 would hold: a small run costs few keys
 -- b:<scope>:<token>@<attempt>:<cell>   hash    | blocks of a list: "lo:hi:attempt" -> bytes (attempt 0 in the key: results of a fan-out)
 -- x:<scope>:<token>@<attempt>[:<lo>]   hash    | chunks of a large value, or of a large block
--- q:<scope>:<step>    list                     | ranges of items that may be claimed: "lo:hi:attempts", of lost ones ":owner"
+-- q:<scope>:<step>    list                     | ranges of items that may be claimed: "lo:hi:attempts@since", of lost ones "lo:hi:attempts:owner"
 -- a:<scope>:<step>    hash                     | arrivals by item, where an item waits for more than one fan-out
 -- i, l, m:<scope>     lists                    | in an item that may be skipped: scopes opened right in it, its retries in d; scopes that are being skipped with it
 -- r:<queue>           zset                     | ready steps "scope/step": deeper scopes first, then older scopes, then by index
@@ -40,9 +40,10 @@ local function key(kind, a, b)
   return R .. ':' .. kind
 end
 
-local run = call('HMGET', R, 'state', 'ttl', 'due', 'broken', 'poisoned', 'held', 'hook', 'generation', 'refused', 'skips')
+local run = call('HMGET', R, 'state', 'ttl', 'due', 'broken', 'poisoned', 'held', 'hook', 'generation', 'refused', 'skips', 'since')
 local state, ttl, due = run[1], tonumber(run[2] or req.ttl or 604800), tonumber(run[3])
 local broken, poisoned, held, hook, generation, refused, skips = run[4], run[5], run[6], run[7], run[8], run[9], run[10]
+local since = tonumber(run[11] or 0)
 
 -- A full server refuses the first write of a script if it takes room, and none after one that does not. So what makes
 -- room begins with a removal, and is never refused; what takes room begins with a write that does, and waits.
@@ -212,14 +213,35 @@ local function rank(scope, step)
   return tonumber(step) + p.seq * 1048576 - p.depth * 4398046511104
 end
 
-local function make_ready(scope, step, queue) return call('ZADD', key('r', queue), rank(scope, step), scope .. '/' .. step) end
+-- Since when a step is ready is written of those that this call leaves so: what it also claims has not waited.
+local readied = {} -- by scope and step
+local function note_ready(scope, step, at)
+  local steps = readied[scope] or {}
+  readied[scope], steps[step] = steps, at or moment
+end
+
+local function save_ready()
+  for scope, steps in pairs(readied) do
+    local fields = {}
+    for step, at in pairs(steps) do fields[#fields + 1], fields[#fields + 2] = step .. ':r', at end
+    for from = 1, #fields, 400 do call('HSET', key('s', scope), unpack(fields, from, math.min(from + 399, #fields))) end
+  end
+  readied = {}
+end
+
+local function is_fan_out(scope, step) return (entry(place(scope).body, step).x or '') ~= '' end
+
+local function make_ready(scope, step, queue, at)
+  if string.byte(step) ~= 45 and not is_fan_out(scope, step) then note_ready(scope, step, at) end -- of items their ranges tell
+  return call('ZADD', key('r', queue), rank(scope, step), scope .. '/' .. step)
+end
 
 local function report_ready(scope, body, step, queue, items)
   opened[#opened + 1] = { scope, tonumber(body), tonumber(step), queue, items or -1 }
 end
 
-local function make_ready_and_report(scope, body, step, queue)
-  make_ready(scope, step, queue)
+local function make_ready_and_report(scope, body, step, queue, at)
+  make_ready(scope, step, queue, at)
   report_ready(scope, body, step, queue)
 end
 
@@ -248,19 +270,20 @@ end
 
 local function reply(fields) -- what a verb of a run answers: a header as JSON
   save_counts()
+  save_ready()
   if lasted and req.want and req.want.keep then fields.settled = settle(req.want.keep) or nil end
   fields.run = state or 'gone'
   if #opened > 0 then fields.opened = opened end
   return { cjson.encode(fields) }
 end
 
-local function range_text(lo, hi, attempts, owner)
-  return lo .. ':' .. hi .. ':' .. attempts .. (owner and ':' .. owner or '')
+local function range_text(lo, hi, attempts, owner, at) -- what was lost has the text that its owner may ask for
+  return lo .. ':' .. hi .. ':' .. attempts .. (owner and ':' .. owner or '@' .. (at or moment))
 end
 
-local function push_range(scope, step, lo, hi, attempts, owner)
+local function push_range(scope, step, lo, hi, attempts, owner, at)
   local q = key('q', scope, step)
-  if call('RPUSH', q, range_text(lo, hi, attempts, owner)) == 1 then keep(q) end
+  if call('RPUSH', q, range_text(lo, hi, attempts, owner, at)) == 1 then keep(q) end
 end
 
 local function schedule(member, at) -- something is to be looked at when it is due
@@ -393,6 +416,7 @@ local function let_in(queue, steps) -- a step that was claimed meanwhile is not 
     if each.step then
       added[#added + 1] = rank(each.scope, each.step)
       added[#added + 1] = each.scope .. '/' .. each.step
+      note_ready(each.scope, each.step)
       if not is_wanted then report_ready(each.scope, each.body, each.step, queue) end
     end
   end

@@ -69,6 +69,7 @@ local function ready_again(scope, step, e, lo, claim)
   if lo < 0 then
     call('HSET', key('s', scope), step .. ':l', claim.owner)
   else
+    call('HSET', key('s', scope), step .. ':l', moment) -- since when it waits: the owner stands in its ranges
     local middle = claim.hi - lo > 1 and math.ceil((lo + claim.hi) / 2) or claim.hi
     push_range(scope, step, lo, middle, claim.attempt, claim.owner)
     if middle < claim.hi then push_range(scope, step, middle, claim.hi, claim.attempt, claim.owner) end

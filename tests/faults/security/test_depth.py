@@ -18,7 +18,7 @@ from dagcelery.client.run import Client
 from dagcelery.local import Server
 from dagcelery.planner.encoding import decode_plan
 from dagcelery.settings import Settings
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 
 DEPTHS = [1_000, 100_000]
 
@@ -88,7 +88,7 @@ def test_a_value_that_somebody_put_into_an_unsigned_store_fails_its_reader(
     depth: int, client: Client, raw: redis.Redis
 ) -> None:
     run = client.submit(echo, {"x": 1})
-    values = key(run.id, "o", "0")
+    values = Keys().run(run.id, "o", "0")
     stored = raw.hget(values, "$x")
     assert stored.endswith(b"1")
     raw.hset(values, "$x", stored[:-1] + body_of(depth))
@@ -102,8 +102,8 @@ def test_a_plan_that_somebody_put_into_an_unsigned_store_is_refused(
     depth: int, client: Client, raw: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = client.submit(echo, {"x": 1})
-    stored = raw.hget(key(run.id, "o", "0"), "plan:0")
-    raw.hset(key(run.id, "o", "0"), "plan:0", stored[: stored.index(b"{")] + body_of(depth))
+    stored = raw.hget(Keys().run(run.id, "o", "0"), "plan:0")
+    raw.hset(Keys().run(run.id, "o", "0"), "plan:0", stored[: stored.index(b"{")] + body_of(depth))
     client.app_context.engine._views.clear()
     client.app_context.engine.work(run.id, "celery")
     assert [record.levelno for record in caplog.records] == [logging.ERROR]

@@ -16,7 +16,7 @@ from dagcelery.errors import BadSignature, NodeFailed, NotConfigured
 from dagcelery.payload.signing import Keyring
 from dagcelery.planner.plan import Body
 from dagcelery.settings import Settings
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import ROOT, scope_id
 
@@ -79,8 +79,12 @@ def test_a_plan_of_a_scope_that_is_not_its_own_is_not_executed(store: Store, raw
     world = World(store, workers=1, slice_seconds=1e-9)
     run_id, scope = grown(world)
     other, _ = grown(world)
-    plan = raw.hget(key(run_id if attack == "changed" else other, "g", 1), "plan:0")
-    raw.hset(key(run_id, "g", 1), "plan:0", plan.replace(b"chosen_total", b"gpu_echo") if attack == "changed" else plan)
+    plan = raw.hget(Keys().run(run_id if attack == "changed" else other, "g", 1), "plan:0")
+    raw.hset(
+        Keys().run(run_id, "g", 1),
+        "plan:0",
+        plan.replace(b"chosen_total", b"gpu_echo") if attack == "changed" else plan,
+    )
     world.workers = [world.engine("fresh")]
     world.settle()
     record = store.reader.record(run_id)

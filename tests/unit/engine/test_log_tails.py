@@ -18,7 +18,7 @@ from dagcelery.client.logs import logs
 from dagcelery.client.node import RunNode
 from dagcelery.engine.log_tails import LINE_CHARACTERS
 from dagcelery.engine.pieces import TailHandler, current, keep_tails_of
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 
 from .worlds import World
 
@@ -169,7 +169,7 @@ def test_a_range_that_logs_much_keeps_its_newest_lines() -> None:
 
     world = World(workers=1, slots=1)
     run = world.ended(many, n=30)
-    stored = world.store.server.client.hgetall(key(run, "lg"))
+    stored = world.store.server.client.hgetall(Keys().run(run, "lg"))
     texts = [text for name, text in stored.items() if not name.startswith(b"#")]
     assert max(map(len, texts)) < 100_000
     assert said(world, run, "much[29]")[-1].startswith("INFO shop.orders: 29 z")
@@ -196,7 +196,7 @@ def test_nothing_is_kept_of_a_task_with_sensitive_arguments_nor_where_it_is_turn
     ):
         run = world.ended(node, **params)
         assert _all(world, run) == []
-        assert not world.store.server.client.exists(key(run, "lg"))
+        assert not world.store.server.client.exists(Keys().run(run, "lg"))
 
 
 def test_a_log_call_that_is_wrong_changes_nothing() -> None:
@@ -244,7 +244,7 @@ def test_lines_of_a_task_that_makes_a_graph_are_kept_too() -> None:
 def test_lines_that_others_have_written_are_refused() -> None:
     world = World()
     run = world.ended(mapped, n=1)
-    client, stored = world.store.server.client, key(run, "lg")
+    client, stored = world.store.server.client, Keys().run(run, "lg")
     name = next(name for name in client.hkeys(stored) if not name.startswith(b"#"))
     client.hset(stored, name, client.hget(stored, name).replace(b"item 0", b"item 1"))
     with pytest.raises(errors.BadSignature, match="log 0/"):

@@ -18,7 +18,7 @@ from dagcelery.client.lifecycle import retry_from
 from dagcelery.errors import NodeFailed, NotConfigured, RunNotFound, SpillDamaged
 from dagcelery.settings import Settings
 from dagcelery.store.in_process import store_in_process
-from dagcelery.store.keys import ACTIVE, key
+from dagcelery.store.keys import Keys
 from dagcelery.store.records import Claim, Lost, Response, TaskResult
 from dagcelery.store.run_adapters import MachineAdapter
 from dagcelery.worker.heartbeat import sweep_files
@@ -110,11 +110,14 @@ def test_a_list_of_small_items_needs_no_file(shelf: Shelf) -> None:
 def test_the_store_holds_little_of_what_is_large(disk: Shelf) -> None:
     store = store_in_process()
     disk.world(store).run(book, count=20, size=100_000)
-    ((active, _),) = store.server.client.zrange(ACTIVE, 0, -1, withscores=True)
+    ((active, _),) = store.server.client.zrange(Keys().active, 0, -1, withscores=True)
     run_id = active.decode()
-    values = ["o:0", *(name.decode() for name in store.server.client.smembers(key(run_id, "k")) if name[:1] in b"obx")]
+    values = [
+        "o:0",
+        *(name.decode() for name in store.server.client.smembers(Keys().run(run_id, "k")) if name[:1] in b"obx"),
+    ]
     assert len(values) > 1
-    assert sum(map(len, (v for name in values for v in store.server.client.hvals(key(run_id, name))))) < 20_000
+    assert sum(map(len, (v for name in values for v in store.server.client.hvals(Keys().run(run_id, name))))) < 20_000
 
 
 def test_without_a_key_large_values_stand_in_files_too(shelf: Shelf) -> None:

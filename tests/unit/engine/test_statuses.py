@@ -9,7 +9,7 @@ from dagcelery import errors
 from dagcelery.client import following, lifecycle
 from dagcelery.client.activity import alive
 from dagcelery.client.status import run_status
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 from dagcelery.store.records import Outstanding, Spot
 
 from .worlds import World
@@ -29,7 +29,9 @@ def test_an_error_that_no_key_has_signed_is_not_shown() -> None:
     run_id = world.ended(breaks, n=4)
     record = world.store.reader.record(run_id)
     assert record is not None
-    world.store.server.client.hset(key(run_id, "f"), record.failed, b'{"type": "Lie", "message": "", "traceback": ""}')
+    world.store.server.client.hset(
+        Keys().run(run_id, "f"), record.failed, b'{"type": "Lie", "message": "", "traceback": ""}'
+    )
     assert run_status(world.client, run_id).error.startswith("its error cannot be shown: ")
 
 

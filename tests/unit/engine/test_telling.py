@@ -171,9 +171,6 @@ class Broken(Listener):
     def after(self, view: RunView, claim: Claim, index: int, error: BaseException | None) -> None:
         raise self._error("not told")
 
-    def failed(self, view: RunView, claim: Claim, index: int, error: BaseException) -> None:
-        raise self._error("not told")
-
     def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
         raise self._error("not told")
 

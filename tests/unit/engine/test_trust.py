@@ -13,7 +13,7 @@ import redis
 
 from dagcelery import AsPickle, dag, task
 from dagcelery.errors import BadSignature, NodeFailed, UnknownKey
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 from dagcelery.store.protocol import Store
 from dagcelery.worker.sender import WORK
 
@@ -65,8 +65,8 @@ def world(store: Store) -> World:
 
 def sealed(raw: redis.Redis, run_id: str) -> Iterator[tuple[str, bytes, bytes]]:
     """Key, field and bytes of all that is sealed in the store."""
-    for name in sorted(raw.scan_iter(key(run_id, "*").replace("{", "[{]"))):
-        if name.decode().removeprefix(key(run_id)).split(":")[1] in ("o", "b", "f"):
+    for name in sorted(raw.scan_iter(Keys().run(run_id, "*").replace("{", "[{]"))):
+        if name.decode().removeprefix(Keys().run(run_id)).split(":")[1] in ("o", "b", "f"):
             for field, data in raw.hgetall(name).items():
                 if not re.fullmatch(rb"-?\d+(:\w+)?", field):  # that is topology, which says no more than where to look
                     yield name.decode(), field, data
@@ -148,9 +148,9 @@ def test_a_bomb_would_explode_if_it_were_unpickled() -> None:
 
 def test_a_changed_failure_is_refused(world: World, raw: redis.Redis) -> None:
     run_id = world.ended(flows.failing, n=5, bad=3)
-    ((field, data),) = raw.hgetall(key(run_id, "f")).items()
+    ((field, data),) = raw.hgetall(Keys().run(run_id, "f")).items()
     for offset in OFFSETS:
-        raw.hset(key(run_id, "f"), field, flipped(data, offset))
+        raw.hset(Keys().run(run_id, "f"), field, flipped(data, offset))
         with pytest.raises(BadSignature, match="failure"):
             world.result(run_id)
 
@@ -160,13 +160,13 @@ def test_a_worker_refuses_a_changed_plan_loudly_and_leaves_the_run_alone(
     offset: int, world: World, raw: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_id = world.submit(flows.map_reduce, n=3)
-    data = raw.hget(key(run_id, "o", "0"), "plan:0")
-    raw.hset(key(run_id, "o", "0"), "plan:0", flipped(data, offset))
+    data = raw.hget(Keys().run(run_id, "o", "0"), "plan:0")
+    raw.hset(Keys().run(run_id, "o", "0"), "plan:0", flipped(data, offset))
     world.settle()
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert run_id in caplog.text
     assert "refused" in caplog.text
-    raw.hset(key(run_id, "o", "0"), "plan:0", data)
+    raw.hset(Keys().run(run_id, "o", "0"), "plan:0", data)
     assert world.client.record(run_id).state == "pending"
     world.deliver(Message(WORK, {"run": run_id, "queue": "celery"}))
     assert world.result(run_id) == flows.map_reduce(3)
@@ -175,7 +175,7 @@ def test_a_worker_refuses_a_changed_plan_loudly_and_leaves_the_run_alone(
 # -- moved bytes ----------------------------------------------------------------------------------
 def test_a_value_that_was_copied_to_another_address_is_refused(world: World, raw: redis.Redis) -> None:
     run_id = world.submit(flows.add, a=1, b=2)
-    values = key(run_id, "o", "0")
+    values = Keys().run(run_id, "o", "0")
     raw.hset(values, "$b", raw.hget(values, "$a"))
     world.settle()
     assert "[$b]" in refusal(world, run_id).message or "$b" in refusal(world, run_id).message
@@ -183,7 +183,7 @@ def test_a_value_that_was_copied_to_another_address_is_refused(world: World, raw
 
 def test_a_value_that_was_copied_to_another_run_is_refused(world: World, raw: redis.Redis) -> None:
     one, two = world.submit(flows.echo, x="one"), world.submit(flows.echo, x="two")
-    raw.hset(key(two, "o", "0"), "$x", raw.hget(key(one, "o", "0"), "$x"))
+    raw.hset(Keys().run(two, "o", "0"), "$x", raw.hget(Keys().run(one, "o", "0"), "$x"))
     world.settle()
     assert world.result(one) == "one"
     assert two in refusal(world, two).message
@@ -193,7 +193,7 @@ def test_a_plan_that_was_copied_to_another_run_is_refused(
     world: World, raw: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     one, two = world.submit(flows.echo, x="one"), world.submit(flows.square, x=2)
-    raw.hset(key(two, "o", "0"), "plan:0", raw.hget(key(one, "o", "0"), "plan:0"))
+    raw.hset(Keys().run(two, "o", "0"), "plan:0", raw.hget(Keys().run(one, "o", "0"), "plan:0"))
     world.settle()
     assert world.client.record(two).state == "pending"
     assert "refused" in caplog.text
@@ -202,7 +202,7 @@ def test_a_plan_that_was_copied_to_another_run_is_refused(
 def test_an_items_result_that_was_copied_to_another_item_is_refused(store: Store, raw: redis.Redis) -> None:
     world = World(store, workers=1, slots=100)  # so many processes that each claims one item
     run_id = world.ended(flows.squares_of, xs=[1, 2, 3])
-    name = key(run_id, "b", "0", "0.0@0:0")
+    name = Keys().run(run_id, "b", "0", "0.0@0:0")
     assert sorted(raw.hkeys(name)) == [b"0:1:1", b"1:2:1", b"2:3:1"]
     raw.hset(name, "1:2:1", raw.hget(name, "2:3:1"))
     with pytest.raises(BadSignature, match="their signature does not fit"):
@@ -212,7 +212,7 @@ def test_an_items_result_that_was_copied_to_another_item_is_refused(store: Store
 def test_a_block_that_was_stretched_over_other_items_is_refused(store: Store, raw: redis.Redis) -> None:
     world = World(store, workers=1, slots=100)
     run_id = world.ended(flows.squares_of, xs=[1, 2, 3])
-    name = key(run_id, "b", "0", "0.0@0:0")
+    name = Keys().run(run_id, "b", "0", "0.0@0:0")
     first = raw.hget(name, "0:1:1")
     raw.delete(name)
     raw.hset(name, "0:3:1", first)
@@ -226,12 +226,12 @@ def test_a_changed_item_count_is_refused(count: int, world: World, raw: redis.Re
     run_id = world.submit(flows.map_reduce, n=3)
     visit = world.post.waiting.pop()
     world.settle()
-    raw.hset(key(run_id, "s", "0"), "n:$n", count)  # of no list: nobody asks
+    raw.hset(Keys().run(run_id, "s", "0"), "n:$n", count)  # of no list: nobody asks
     # The list is there with the first step; its count is changed before anybody opens the fan-out.
     other = world.submit(flows.sum_of_squares, xs=[1, 2, 3])
-    raw.hset(key(other, "s", "0"), mapping={"n:$xs": count, "0:n": count})
-    raw.delete(key(other, "q", "0", "0"))
-    raw.rpush(key(other, "q", "0", "0"), f"0:{count}:0")
+    raw.hset(Keys().run(other, "s", "0"), mapping={"n:$xs": count, "0:n": count})
+    raw.delete(Keys().run(other, "q", "0", "0"))
+    raw.rpush(Keys().run(other, "q", "0", "0"), f"0:{count}:0")
     world.settle()
     with pytest.raises(NodeFailed, match="the store counts other items than were signed"):
         world.result(other)
@@ -242,7 +242,7 @@ def test_a_changed_item_count_is_refused(count: int, world: World, raw: redis.Re
 def opened_scopes(world: World, raw: redis.Redis) -> str:
     """A run whose scopes are open and not yet begun."""
     run_id = world.submit(flows.map_in_map, n=3)
-    while raw.hlen(key(run_id, "sc")) < 3:
+    while raw.hlen(Keys().run(run_id, "sc")) < 3:
         world.deliver(world.post.waiting.pop(0))
     return run_id
 
@@ -253,10 +253,10 @@ def opened_scopes(world: World, raw: redis.Redis) -> str:
 def test_a_scope_whose_record_was_changed_is_refused(part: int, value: str, store: Store, raw: redis.Redis) -> None:
     world = World(store, slice_seconds=1e-9)
     run_id = opened_scopes(world, raw)
-    for scope, record in raw.hgetall(key(run_id, "sc")).items():
+    for scope, record in raw.hgetall(Keys().run(run_id, "sc")).items():
         parts = record.decode().split("/")
         parts[part] = value
-        raw.hset(key(run_id, "sc"), scope, "/".join(parts))
+        raw.hset(Keys().run(run_id, "sc"), scope, "/".join(parts))
     world.settle()
     assert world.client.record(run_id).state != "done"
     with pytest.raises(BadSignature, match="its record names another"):

@@ -10,7 +10,7 @@ import redis
 from dagcelery import AsPickle, dag, task
 from dagcelery.client import lifecycle
 from dagcelery.errors import BadSignature, CodeUnknown, NotConfigured
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 from dagcelery.store.protocol import Store
 
 from . import flows
@@ -41,9 +41,9 @@ def test_a_module_that_is_not_allowed_is_not_even_imported(
 ) -> None:
     world = World(store, key=None, imports=(HERE,))
     run_id = world.submit(flows.echo, x=1)
-    plan = raw.hget(key(run_id, "o", "0"), "plan:0")
+    plan = raw.hget(Keys().run(run_id, "o", "0"), "plan:0")
     assert HERE.encode() in plan
-    raw.hset(key(run_id, "o", "0"), "plan:0", plan.replace(HERE.encode(), b"antigravity"))
+    raw.hset(Keys().run(run_id, "o", "0"), "plan:0", plan.replace(HERE.encode(), b"antigravity"))
     world.client._views.clear()
     world.client._programs_of.clear()
     world.settle()
@@ -82,9 +82,9 @@ def test_a_worker_without_a_key_refuses_a_plan_that_would_have_it_unpickle(
 ) -> None:
     world = World(store, key=None, imports=(HERE,))
     run_id = world.submit(flows.echo, x=1)
-    plan = raw.hget(key(run_id, "o", "0"), "plan:0")
+    plan = raw.hget(Keys().run(run_id, "o", "0"), "plan:0")
     assert plan.count(b'"kind":"json"') == 1
-    raw.hset(key(run_id, "o", "0"), "plan:0", plan.replace(b'"kind":"json"', b'"kind":"pickle"'))
+    raw.hset(Keys().run(run_id, "o", "0"), "plan:0", plan.replace(b'"kind":"json"', b'"kind":"pickle"'))
     world.settle()
     assert "refused" in caplog.text
     assert world.client.record(run_id).state == "pending"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -214,13 +215,13 @@ def test_the_first_error_says_both_remedies() -> None:
 def test_a_spawned_child_shapes_its_log_with_what_the_app_alone_imports() -> None:
     code = """if True:
         import logging, sys
-        from celery import signals
         from dagcelery import PieceFilter, app
-        app.set_current()
+        from dagcelery.worker.app import app_context_of
         handler = logging.StreamHandler()
         logging.getLogger().addHandler(handler)
-        signals.worker_process_init.send(sender=None)
+        app_context_of(app).engine
         assert any(isinstance(each, PieceFilter) for each in handler.filters), handler.filters
         assert "dagcelery.worker.heartbeat" not in sys.modules
     """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    told = {"DAGCELERY_WORKER_ID": "spawned", "DAGCELERY_STORE_URL": "redis://127.0.0.1:1/0"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | told)

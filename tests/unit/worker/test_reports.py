@@ -13,7 +13,7 @@ from dagcelery.client import lifecycle
 from dagcelery.client.following import end_if_late
 from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import NodeFailed
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 from dagcelery.worker.signals import Announcer, OwnMessages
 from unit.engine import flows
 from unit.engine.worlds import World, celery_app
@@ -149,7 +149,7 @@ def test_whoever_ends_a_run_says_so_once(world: World, caplog: pytest.LogCapture
     assert f"run {cancelled} of unit.engine.flows:map_reduce ended as cancelled" in caplog.text
     caplog.clear()
     late = world.submit(flows.map_reduce, n=3)
-    world.store.server.client.hset(key(late), "deadline", str(time.time() - DAY))
+    world.store.server.client.hset(Keys().run(late), "deadline", str(time.time() - DAY))
     end_if_late(engine_of(world), late)
     end_if_late(engine_of(world), late)
     assert lines(caplog) == [("INFO", "run_ended", None)]

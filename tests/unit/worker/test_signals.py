@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from celery import signals
 
 from dagcelery import Retry, current, dag, task
+from dagcelery.engine.run_view import RunView
 from dagcelery.errors import NodeFailed
+from dagcelery.store.records import Claim, Response, TaskResult
 from dagcelery.worker.signals import Announcer
 from unit.engine import flows
 from unit.engine.worlds import World, celery_app
@@ -46,21 +50,60 @@ def kinds(told: Told) -> list[str]:
 def test_a_signals_sender_has_a_tasks_name_and_request(world: World, told: Told) -> None:
     world.run(flows.echo, x="a secret")
     _, sender, more = told[0]
-    assert sender == sender.name == "unit.engine.flows:echo.echo"
+    assert sender.name == f"{sender.__module__}.{sender.__name__}" == "unit.engine.flows:echo.echo"
     assert (sender.request.id, sender.request.is_eager, sender.request.retries) == (more["task_id"], False, 0)
-    assert "a secret" not in repr([(sender.request.kwargs, more) for _, sender, more in told])
+    assert (sender.request.delivery_info["routing_key"], sender.request.headers, sender.throws) == ("celery", {}, ())
+    assert "a secret" not in repr([(vars(sender.request), more) for _, sender, more in told])
 
 
-def test_a_listener_may_choose_one_node_as_sender(world: World) -> None:
-    heard: list[Any] = []
+def test_it_is_one_object_for_each_attempt_on_which_receivers_may_leave_something(world: World, told: Told) -> None:
+    with pytest.raises(NodeFailed):
+        world.run(at_second, good=3)
+    first, second = {id(sender) for _, sender, _ in told[:3]}, {id(sender) for _, sender, _ in told[3:]}
+    assert (len(first), len(second), first & second) == (1, 1, set())
+    told[0][1].left = "a span"
+    assert (told[2][1].left, told[0][1].max_retries, told[3][1].request.retries) == ("a span", 1, 1)
 
-    def hear(**more: Any) -> None:
-        heard.append(more)
 
-    signals.task_prerun.connect(hear, sender="unit.engine.flows:diamond.add", weak=False)
-    world.run(flows.diamond, x=2)
-    signals.task_prerun.disconnect(hear, sender="unit.engine.flows:diamond.add")
-    assert len(heard) == 1
+def test_nobody_can_send_a_piece_by_its_sender(world: World, told: Told) -> None:
+    world.run(flows.echo, x=1)
+    with pytest.raises(NotImplementedError, match="only a run executes it"):
+        told[0][1].delay()
+
+
+def test_what_becomes_of_a_failed_call_is_told_in_the_context_of_the_call(world: World, told: Told) -> None:
+    said = ContextVar("said", default="nothing")
+
+    def begin(**_: Any) -> None:
+        said.set("begun")
+
+    def end(**_: Any) -> None:
+        found.append(said.get())
+
+    found: list[str] = []
+    kinds = signals.task_prerun, signals.task_retry, signals.task_failure, signals.task_postrun
+    for kind, receive in zip(kinds, (begin, end, end, end), strict=True):
+        kind.connect(receive, weak=False)
+    try:
+        with pytest.raises(NodeFailed):
+            world.run(at_second, good=3)
+    finally:
+        for kind, receive in zip(kinds, (begin, end, end, end), strict=True):
+            kind.disconnect(receive)
+    assert (found, said.get()) == (["begun"] * 4, "nothing")
+
+
+class Overtaken(Announcer):
+    """Hears of each result that the store did not take it."""
+
+    def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
+        return super().ended(view, claim, result, replace(response, states=("stale",)))
+
+
+def test_of_an_attempt_that_was_overtaken_only_the_end_is_told(told: Told) -> None:
+    with pytest.raises(NodeFailed):
+        World(listener=Overtaken(celery_app())).run(flows.fail_on, x=1, bad=1)
+    assert [(kind, more.get("state")) for kind, _, more in told] == [("task_prerun", None), ("task_postrun", "IGNORED")]
 
 
 def test_signals_come_in_celerys_order(world: World, told: Told) -> None:
@@ -101,16 +144,16 @@ def at_second(good: int) -> int:
 
 def test_a_piece_that_is_tried_again_fires_retry_and_not_failure(world: World, told: Told) -> None:
     world.run(at_second, good=2)
-    assert kinds(told)[:3] == ["task_prerun", "task_postrun", "task_retry"]
+    assert kinds(told)[:3] == ["task_prerun", "task_retry", "task_postrun"]
     assert kinds(told)[3:] == ["task_prerun", "task_success", "task_postrun"]
-    assert told[1][2]["state"] == "RETRY"
-    assert str(told[2][2]["reason"]) == "not yet"
+    assert str(told[1][2]["reason"]) == "not yet"
+    assert told[2][2]["state"] == "RETRY"
 
 
 def test_the_last_attempt_fires_failure(world: World, told: Told) -> None:
     with pytest.raises(NodeFailed):
         world.run(at_second, good=3)
-    assert kinds(told)[3:] == ["task_prerun", "task_postrun", "task_failure"]
+    assert kinds(told)[3:] == ["task_prerun", "task_failure", "task_postrun"]
 
 
 @task
@@ -136,7 +179,7 @@ def outer(n: int) -> list[int]:
 
 def test_scopes_fire_nothing_by_themselves(world: World, told: Told) -> None:
     world.run(outer, n=2)
-    assert sorted(sender for kind, sender, _ in told if kind == "task_prerun") == [
+    assert sorted(sender.name for kind, sender, _ in told if kind == "task_prerun") == [
         f"{__name__}:outer.numbers",
         f"{__name__}:outer.square",
         f"{__name__}:outer.square",

@@ -13,7 +13,7 @@ from pathlib import Path
 import redis
 
 from dagcelery.local import Cluster, Process, cluster
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 from dagcelery.store.wire import event
 from dagcelery.worker.app import is_redis
 
@@ -48,7 +48,7 @@ class Worker:
         with os.fdopen(output, errors="replace") as lines:
             for line in lines:
                 self.lines.append(line.rstrip())
-                if line.rstrip().endswith(" ready."):
+                if " ready." in line:  # in any format
                     self._is_ready.set()
         self._is_ready.set()
 
@@ -108,7 +108,7 @@ class Site:
         last = b"0"
         with redis.Redis.from_url(self.store_url, socket_timeout=BOOT_SECONDS) as raw:
             while True:
-                found = raw.xread({key(run_id, "e"): last}, block=int(BOOT_SECONDS * 1000))
+                found = raw.xread({Keys().run(run_id, "e"): last}, block=int(BOOT_SECONDS * 1000))
                 assert found, f"{run_id} never told of {kind} {piece}"
                 for number, fields in found[0][1]:
                     last = number

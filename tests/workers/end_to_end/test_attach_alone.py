@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from dagcelery.client import set_default
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 
 from .hard import eventually
 from .site import USERLAND, Site
@@ -31,7 +31,7 @@ def test_what_celery_discovers_may_run_without_a_key_and_without_a_list(
         worker.await_ready()
         run = order.submit(ns=[1, 2, 3])
         assert run.result(SECONDS) == 60
-        assert eventually(lambda: (left := raw.ttl(key(run.id))) <= 1234 and left) > 1000
+        assert eventually(lambda: (left := raw.ttl(Keys().run(run.id))) <= 1234 and left) > 1000
         assert run.retry_from("bill").result(SECONDS) == 60  # a client that made nothing of it may look at its code
         assert keyless_team.client.app_context.keyring.signed is False
     finally:

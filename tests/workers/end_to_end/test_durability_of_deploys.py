@@ -15,7 +15,7 @@ from checkout import ROOT
 from dagcelery import DagFunction, TaskFunction
 from dagcelery.local import Cluster, cluster
 from dagcelery.local.cluster import WorkerOptions
-from dagcelery.store.keys import key
+from dagcelery.store.keys import Keys
 
 from .hard import SECONDS, eventually
 
@@ -111,7 +111,7 @@ def test_a_run_goes_on_as_soon_as_the_right_worker_has_come_after_wrong_ones(tmp
             eventually(lambda: local.client.store.reader.outstanding(run.id).refused)
             worker.stop()
             with redis.Redis.from_url(local.store_url) as raw:  # what the next wake-up waits for after a day
-                raw.hset(key(run.id), mapping={"h:celery": f"{time.time() + 600:.6f}", "hw:celery": "600"})
+                raw.hset(Keys().run(run.id), mapping={"h:celery": f"{time.time() + 600:.6f}", "hw:celery": "600"})
         right = workers_of(local, code)
         right.start_worker()
         assert run.result(SECONDS) == 3

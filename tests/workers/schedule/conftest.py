@@ -15,7 +15,7 @@ from celery.beat import PersistentScheduler, Scheduler
 from dagcelery import Run, attach
 from dagcelery.client import set_default
 from dagcelery.local import Server
-from dagcelery.store.keys import ACTIVE
+from dagcelery.store.keys import Keys
 from dagcelery.worker.beat import prepare
 
 
@@ -57,7 +57,7 @@ class Beats:
     def waiting(self) -> list[Run[Any]]:
         """The runs that are remembered and wait for workers."""
         with redis.Redis.from_url(self.server.url) as raw:
-            return [Run(each.decode()) for each in raw.zrange(ACTIVE, 0, -1)]
+            return [Run(each.decode()) for each in raw.zrange(Keys().active, 0, -1)]
 
     def runs(self) -> list[str]:
         """The names of the DAGs that they are runs of."""

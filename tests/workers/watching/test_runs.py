@@ -10,7 +10,7 @@ import redis
 from dagcelery import Run, RunState, aruns, dag, errors, runs, task
 from dagcelery.local import Cluster
 from dagcelery.store.fleet import enroll
-from dagcelery.store.keys import runs_key
+from dagcelery.store.keys import Keys
 
 from .conftest import SECONDS
 from .vocabulary import breaks, squares
@@ -80,10 +80,10 @@ def test_a_deleted_run_is_listed_no_longer(submitted: list[Run[int]], cluster: C
 
 def test_what_has_expired_leaves_the_list(cluster: Cluster) -> None:
     with redis.Redis.from_url(cluster.client.settings.store_url) as raw:
-        raw.zadd(runs_key("expired"), {"long-gone": 1.0})
-        raw.expire(runs_key("expired"), 60)
+        raw.zadd(Keys().runs("expired"), {"long-gone": 1.0})
+        raw.expire(Keys().runs("expired"), 60)
         assert runs("expired") == []
-        assert raw.zcard(runs_key("expired")) == 0
+        assert raw.zcard(Keys().runs("expired")) == 0
 
 
 def test_an_event_loop_lists_runs_too(submitted: list[Run[int]]) -> None:
