@@ -99,10 +99,10 @@ class WorkerLoop:
         """Claim, execute, finish; again until nothing is ready or the time is over."""
         claims = self._claimed(self._store.machine.claim(self._run, self._request(focus, arrived=True)))
         while claims:
-            more = time.perf_counter() < self._until
-            claims = self._claimed(self._advance(claims, partial(self._request, focus) if more else _nothing))
-            if not more:  # the message's time is over: hand on what is ready
-                self._tell(is_leaving=True)
+            request = _nothing if self._is_late() else partial(self._request_in_time, focus)
+            claims = self._claimed(self._advance(claims, request))
+            if not claims:
+                self._leave()
 
     def work_on(self, steps: Sequence[str]) -> None:
         """Execute these steps and nothing else."""
@@ -111,6 +111,20 @@ class WorkerLoop:
             if not claims:
                 return
             self._claimed(self._advance(claims, _nothing))
+            if self._is_late():
+                self._leave()
+                return
+
+    def _is_late(self) -> bool:
+        """Return whether the message's time is over. A worker that is being stopped ends its messages, and no process
+        of its pool is told why: so this is asked after each piece, lest another long one begin then.
+        """
+        return time.perf_counter() >= self._until
+
+    def _leave(self) -> None:
+        """Hand on what is ready, if the message's time is over; else nothing is."""
+        if self._is_late() and not self._is_over:
+            self._tell(is_leaving=True)
 
     def fail(self, step: str) -> None:
         """Claim what is poisoned at this step, as long as there is some; give back what is not, after all."""
@@ -122,6 +136,9 @@ class WorkerLoop:
                 self._store.machine.release(self._run, claim, self._owner)
                 return
             self._claimed(self._advance([claim], _nothing))
+
+    def _request_in_time(self, focus: str) -> ClaimRequest | None:
+        return None if self._is_late() else self._request(focus)
 
     def _request(self, focus: str, *, only: bool = False, arrived: bool = False) -> ClaimRequest:
         engine, view, known = self._engine, self._view, self._engine.durations
