@@ -6,6 +6,7 @@ they are needed. The main process also answers, through Celery's remote control,
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib.util
 import os
@@ -304,12 +305,12 @@ class Reported(Request):
         if _has_children(pool):
             super().terminate(pool, signal)
 
-    def cancel(self, pool: Any, signal: Any = None, emit_retry: bool = True) -> None:
+    def cancel(self, pool: Any, signal: Any = None, **options: Any) -> None:  # type: ignore[override]
         """End what works on this message as the worker ends: a child, and in the pool solo the call in this thread,
         which a signal has interrupted. A thread cannot be ended, so the worker waits for it.
         """
         if _has_children(pool):
-            super().cancel(pool, signal, emit_retry)
+            super().cancel(pool, signal, **options)
         elif _is_in_signal() and type(pool).__module__ == SOLO:
             raise WorkerTerminate(EX_FAILURE)
 
@@ -424,6 +425,7 @@ def _begin(sender: Any = None, **_: Any) -> None:
     if app_context is not None and app_context.settings.store_url:
         heartbeat = Heartbeat(app_context, os.environ[WORKER_ID], sender)
         _heartbeats.append(heartbeat)
+        atexit.register(_retire_at_exit, os.getpid())
         heartbeat.start()
         note(sender.app)
         threading.Thread(target=_examine, args=(app_context,), name="dagcelery-doctor", daemon=True).start()
@@ -440,3 +442,9 @@ def _examine(app_context: AppContext) -> None:
 def _retire(sender: Any = None, **_: Any) -> None:
     while _heartbeats:
         _heartbeats.pop().stop()
+
+
+def _retire_at_exit(pid: int) -> None:
+    """Leave in good order after a cold stop too, of which no signal of Celery's tells when its pool has ended."""
+    if os.getpid() == pid:  # and not a child that was forked since
+        _retire()
