@@ -48,6 +48,7 @@ from dagcelery.worker.app import (
     shapes_log_of,
 )
 from dagcelery.worker.consumer import lasting
+from dagcelery.worker.forks import Undisturbed
 from dagcelery.worker.process import is_worker_stopping
 from dagcelery.worker.signals import ENABLED, HOSTNAME, keep_tails, lower_own_messages, show_pieces
 
@@ -334,11 +335,13 @@ class Repeated(threading.Thread):
         self._seconds = seconds
         self._act = act
         self._over = threading.Event()
+        self._undisturbed = Undisturbed()
 
     def run(self) -> None:
         """Act, wait, and act again."""
         while not self._over.wait(self._seconds):
-            carefully(self._act)
+            with self._undisturbed:
+                carefully(self._act)
 
     def stop(self, patience_seconds: float = 2.0) -> None:
         """Act no more."""
@@ -433,9 +436,10 @@ def _begin(sender: Any = None, **_: Any) -> None:
 
 def _examine(app_context: AppContext) -> None:
     """Say what is seriously wrong around this worker; it starts all the same."""
-    # By name: the doctor is a room above this one, and slow to import.
-    log_serious = symbol_by_name("dagcelery.doctor:log_serious")
-    carefully(lambda: log_serious(app_context))
+    with Undisturbed():
+        # By name: the doctor is a room above this one, and slow to import.
+        log_serious = symbol_by_name("dagcelery.doctor:log_serious")
+        carefully(lambda: log_serious(app_context))
 
 
 @signals.worker_shutdown.connect(weak=False)
