@@ -72,6 +72,8 @@ class StepEntry:
     """The function of a task that runs once, by the name under which workers know how long it takes."""
     is_alone: bool = False
     """It is never claimed in a batch."""
+    awaits: bool = False
+    """It calls a coroutine function, whose pieces a process may await beside each other."""
     reads: Sequence[int] = ()
     """The steps whose outputs it reads, in body 0 of a run that keeps nothing but its outputs."""
     is_returned: bool = False
@@ -184,6 +186,10 @@ class ClaimRequest:
     tells: bool = False
     keep_seconds: int = 0
     """How long a run is kept that this call ends; 0: it is said later, by `RunMachine.expire`."""
+    beside: int = 0
+    """How many pieces more this worker would await beside each other."""
+    has_others: bool = False
+    """It awaits some already, so that nothing else may be granted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +225,9 @@ class Claim:
     """Why it shall fail without being called: "died", "returned", "timeout" or "start_within"; "" if it shall be."""
     generation: int = 0
     """How often parts of the run have been cleared: values of an earlier generation may have changed since."""
+
+    is_beside: bool = False
+    """It is awaited beside others. Of a fan-out each item has a claim of its own: these are told as one range."""
 
     follows: frozenset[str] = frozenset()
     """The pieces that it waits for, right behind which it was executed: it is claimed when all are committed."""
