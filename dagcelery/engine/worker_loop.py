@@ -104,15 +104,15 @@ class WorkerLoop:
         while claims:
             response, more = self._turn(claims, focus)
             claims = self._claimed(response)
-            if not more:  # the message's time is over: hand on what is ready
-                self._tell(is_leaving=True)
+            if not more and not claims:
+                self._leave()
 
     def _turn(self, claims: Sequence[Claim], focus: str) -> tuple[Response, bool]:
         """Execute what was claimed, and claim again. Return the answer, and whether there was time for that."""
         if claims[0].is_beside:
             return SideBySide(self, self._engine, self._engine.durations).turn(claims, focus)
-        more = time.perf_counter() < self._until
-        return self._advance(claims, partial(self._request, focus) if more else _nothing), more
+        request = _nothing if self._is_late() else partial(self._request_in_time, focus)
+        return self._advance(claims, request), not self._is_late()
 
     def work_on(self, steps: Sequence[str]) -> None:
         """Execute these steps and nothing else."""
@@ -121,6 +121,20 @@ class WorkerLoop:
             if not claims:
                 return
             self._claimed(self._advance(claims, _nothing))
+            if self._is_late():
+                self._leave()
+                return
+
+    def _is_late(self) -> bool:
+        """Return whether the message's time is over. A worker that is being stopped ends its messages, and no process
+        of its pool is told why: so this is asked after each piece, lest another long one begin then.
+        """
+        return time.perf_counter() >= self._until
+
+    def _leave(self) -> None:
+        """Hand on what is ready, if the message's time is over; else nothing is."""
+        if self._is_late() and not self._is_over:
+            self._tell(is_leaving=True)
 
     def fail(self, step: str) -> None:
         """Claim what is poisoned at this step, as long as there is some; give back what is not, after all."""
@@ -132,6 +146,9 @@ class WorkerLoop:
                 self._store.machine.release(self._run, claim, self._owner)
                 return
             self._claimed(self._advance([claim], _nothing))
+
+    def _request_in_time(self, focus: str) -> ClaimRequest | None:
+        return None if self._is_late() else self._request(focus)
 
     def _request(self, focus: str, *, only: bool = False, arrived: bool = False, held: int = 0) -> ClaimRequest:
         engine, view, known = self._engine, self._view, self._engine.durations

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import redis
@@ -179,6 +181,19 @@ def test_a_worker_that_takes_more_than_it_can_do_is_a_warning(hospital: Cluster)
     assert re.match(
         r"worker worker-1@\S+ takes 4 messages for 1 processes, so it holds work that others could do", told
     )
+
+
+@pytest.mark.parametrize(
+    "stats",
+    [
+        {"pool": {"max-concurrency": 1, "processes": [7]}, "autoscaler": {"max": 4, "min": 1}},
+        {"pool": {"max-concurrency": 2, "processes": [7, 8, 9, 10]}},
+    ],
+    ids=["it scales itself", "it was told to grow"],
+)
+def test_a_worker_that_may_grow_takes_as_many_messages_as_it_may_have_processes(stats: dict[str, Any]) -> None:
+    context: Any = SimpleNamespace(answers={"stats": {"worker": stats | {"prefetch_count": 4}}})
+    assert list(checks.check_hoarders(context)) == []
 
 
 def test_a_queue_that_a_run_needs_and_nobody_consumes_is_serious(hospital: Cluster) -> None:
