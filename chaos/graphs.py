@@ -4,6 +4,7 @@ right.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import time
@@ -101,10 +102,37 @@ def linger(seconds: float) -> float:
     return seconds
 
 
+@task(retry=Retry(5, wait=0))
+async def ponder(a: int, b: int) -> int:
+    """Awaits something, now and then twice."""
+    await asyncio.sleep((a + b) * 7919 % 64 / 1000)
+    if (a + b) % 5 == 0 and current().attempt == 1:
+        raise ValueError(f"{a} is not to be done at once")
+    return (a * 43 + b) % PRIME
+
+
 # -- shapes ------------------------------------------------------------------------------------------
 @dag
 def map_reduce(n: int) -> int:
     return digest([mix(x, n) for x in numbers(n)])
+
+
+@dag
+async def awaiting(n: int, x: int) -> int:
+    """Pieces that are awaited side by side: items, those that follow them one by one, and steps of their own."""
+    first = [await ponder(k, x) for k in numbers(n)]
+    last = [await ponder(await ponder(k, 1), 2) for k in first]
+    return digest([digest(last), await ponder(1, x), await ponder(2, x), await ponder(3, x)])
+
+
+def awaiting_in_python(n: int, x: int) -> int:
+    """What `awaiting` returns."""
+
+    def pondered(a: int, b: int) -> int:
+        return (a * 43 + b) % PRIME
+
+    last = [pondered(pondered(pondered(k, x), 1), 2) for k in range(n)]
+    return int(digest([digest(last), pondered(1, x), pondered(2, x), pondered(3, x)]))
 
 
 @dag
@@ -249,9 +277,10 @@ class Case:
 
     def expected(self) -> Any:
         """What plain Python makes of it."""
-        return (skipping_in_python if self.shape == "skipping" else self.node)(**self.params)
+        return _IN_PYTHON.get(self.shape, self.node)(**self.params)
 
 
+_IN_PYTHON: dict[str, Callable[..., int]] = {"skipping": skipping_in_python, "awaiting": awaiting_in_python}
 _Made = tuple[Any, dict[str, Any]]
 _SHAPES: dict[str, tuple[int, Callable[[random.Random], _Made]]] = {
     "map-reduce": (6, lambda r: (map_reduce, {"n": r.choice([0, 1, 2, 30, 100, 300])})),
@@ -265,6 +294,7 @@ _SHAPES: dict[str, tuple[int, Callable[[random.Random], _Made]]] = {
     "batches": (3, lambda r: (batches, {"width": r.choice([10, 40]), "x": r.randrange(PRIME)})),
     "bulky": (1, lambda r: (bulky, {"n": r.choice([1, 4])})),
     "skipping": (4, lambda r: (skipping, {"n": r.choice([1, 5, 12]), "every": r.choice([1, 2, 3])})),
+    "awaiting": (4, lambda r: (awaiting, {"n": r.choice([0, 1, 30, 100]), "x": r.randrange(PRIME)})),
     "failing": (2, lambda r: (failing, {"n": 40, "bad": r.randrange(40)})),
 }
 """By name how often each shape is chosen, and how its parameters are."""

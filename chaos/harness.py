@@ -20,7 +20,7 @@ from chaos.trials import Trial
 from chaos.unfit import unfit_workers
 from dagcelery.testing import faults
 
-PATIENT = {"DAGCELERY_MAX_DEATHS": "1000"}
+PATIENT = {"DAGCELERY_MAX_DEATHS": "1000", "DAGCELERY_ASYNC_CONCURRENCY": "8"}
 """So many deaths prove nothing against a piece: here its workers die whatever it does."""
 WORKERS, PROCESSES = 2, 2
 EXTRA_SECONDS = 60.0

@@ -241,6 +241,11 @@ class Settings:
     handoff_seconds: float = _setting(
         0.010, _duration, "how long ready work may wait behind a running piece before it is offered to other processes"
     )
+    async_concurrency: int = _setting(
+        1,
+        _count,
+        "how many pieces of `async def` tasks of one run a process awaits [side by side](docs/howto/async_tasks.md)",
+    )
     max_payload_bytes: int = _setting(512 * _MB, _count, "the largest value; a list counts as a whole")
     max_items: int = _setting(1_000_000, _count, "the longest list that a fan-out may run over")
     max_nodes: int = _setting(100_000, _count, "the largest DAG, including nested ones")

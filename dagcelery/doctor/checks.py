@@ -430,10 +430,17 @@ def check_idle_workers(context: CheckContext) -> Iterator[Finding]:
 def check_hoarders(context: CheckContext) -> Iterator[Finding]:
     """Check that running workers do not take more messages than they have processes."""
     for name, stats in sorted(context.answers["stats"].items()):
-        slots = (stats.get("pool") or {}).get("max-concurrency") or 1
+        slots = _processes(stats)
         if (count := stats.get("prefetch_count") or 0) > slots:
             what = f"worker {name} takes {count} messages for {slots} processes, so it holds work that others could do"
             yield Finding("prefetch", Severity.WARNING, what, "start it with --prefetch-multiplier 1")
+
+
+def _processes(stats: Mapping[str, Any]) -> int:
+    """Return how many a worker may have: a pool that was told to grow says so in its list of them alone."""
+    pool, processes = stats.get("pool") or {}, (stats.get("pool") or {}).get("processes")
+    now = len(processes) if isinstance(processes, list) else 0
+    return max(pool.get("max-concurrency") or 1, now, (stats.get("autoscaler") or {}).get("max") or 0)
 
 
 def check_code(context: CheckContext) -> Iterator[Finding]:

@@ -32,7 +32,8 @@ from dagcelery.store.records import RETURNS_A_DEATH
 
 log = quiet_logger(__name__)
 
-_CANCEL_SECONDS = 5.0
+CANCEL_SECONDS = 5.0
+"""How long a coroutine that is cancelled may take to end."""
 
 
 def finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -48,7 +49,7 @@ def finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
         if not future.done():  # this thread was interrupted, and nothing may run on in the other one
             for loop in loops:
                 loop.interrupt()
-            wait([future], timeout=_CANCEL_SECONDS)
+            wait([future], timeout=CANCEL_SECONDS)
         raise
 
 
@@ -60,6 +61,8 @@ class Loop:
         self._pid = os.getpid()
         self.task: asyncio.Task[Any] | None = None
         self.is_usable = True
+        self.is_shared = False
+        """Other pieces are awaited in it, which go on when this coroutine has ended."""
 
     def __del__(self) -> None:
         if self.can_run and not sys.is_finalizing():  # then the threads that closing needs cannot start: it would wait
@@ -82,6 +85,8 @@ class Loop:
         task.add_done_callback(self._end)
         try:
             self.loop.run_forever()
+            while self.is_shared and not task.done():  # another piece has ended
+                self.loop.run_forever()
             return _result(task)
         except BaseException as error:
             if task.done() or self._pid != os.getpid():
@@ -107,7 +112,7 @@ class Loop:
         """
         task.remove_done_callback(self._end)
         task.cancel()
-        self.loop.run_until_complete(asyncio.wait([task], timeout=_CANCEL_SECONDS))
+        self.loop.run_until_complete(asyncio.wait([task], timeout=CANCEL_SECONDS))
         if task.done() and not task.cancelled():
             return task.result()
         raise error
@@ -127,18 +132,21 @@ class Loop:
         with suppress(Exception):
             self.loop.close()
 
-    def _tidy(self, task: asyncio.Task[Any]) -> None:
+    def tidy(self) -> None:
         """Leave nothing that would go on running, or stop the loop, during the next coroutine."""
+        self._tidy(None)
+
+    def _tidy(self, task: asyncio.Task[Any] | None) -> None:
         try:
             self.loop.call_soon(self.loop.stop)  # where the task stopped it, the callback of its end still waits
             self.loop.run_forever()
-            if task.done() and not task.cancelled():
+            if task is not None and task.done() and not task.cancelled():
                 task.exception()  # is raised elsewhere; asyncio would log it again
-            left = asyncio.all_tasks(self.loop)
+            left = set() if self.is_shared else asyncio.all_tasks(self.loop)
             for other in left:
                 other.cancel()
             if left:
-                self._await(self.loop.create_task(asyncio.wait(left, timeout=_CANCEL_SECONDS)))
+                self._await(self.loop.create_task(asyncio.wait(left, timeout=CANCEL_SECONDS)))
             stubborn = [other for other in left if not other.done()]
             if stubborn:
                 about = {"action": "loop_left"}
@@ -162,10 +170,16 @@ def _result(task: asyncio.Task[Any]) -> Any:
 _kept = threading.local()
 
 
-def _run(coroutine: Coroutine[Any, Any, Any], context: Context, loops: list[Loop] | None = None) -> Any:
+def loop_of_thread() -> Loop:
+    """Return the loop that this thread keeps."""
     loop: Loop | None = getattr(_kept, "loop", None)
     if loop is None or not loop.can_run:
         loop = _kept.loop = Loop()
+    return loop
+
+
+def _run(coroutine: Coroutine[Any, Any, Any], context: Context, loops: list[Loop] | None = None) -> Any:
+    loop = loop_of_thread()
     if loops is not None:
         loops.append(loop)
     return loop.run(coroutine, context)
@@ -210,7 +224,7 @@ def limited(limit: Limit) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
     elif this_process().is_pool_child():
-        with _killed_after(hard), _signalled_after(limit.soft):
+        with killed_after(hard), _signalled_after(limit.soft):
             yield
     else:
         with _interrupted_after(limit):
@@ -237,7 +251,8 @@ def _alarmed(seconds: float, handler: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _killed_after(seconds: float | None) -> Iterator[None]:
+def killed_after(seconds: float | None) -> Iterator[None]:
+    """Let the kernel end this process if the block takes longer."""
     if seconds is None:
         yield
     else:

@@ -22,6 +22,9 @@ Executed = tuple[Claim, TaskResult]
 MOST_BEHIND: Final = 32
 """Steps that are executed right behind those of a batch before all are committed."""
 
+_TOGETHER: Final = 64
+"""Pieces that one call commits at most."""
+
 _TINY_SECONDS: Final = BATCH_SECONDS / 10
 """What is not the only one to follow a piece is executed behind it if it takes no longer: a call to the store takes as
 long, and others would have to come for it."""
@@ -140,9 +143,11 @@ def portions(executed: Sequence[Executed]) -> Iterator[list[Executed]]:
     for each in sorted(executed, key=lambda one: not is_plain([one])):
         claim, result = each
         size = sum(map(len, result.values.values())) + len(result.log)
+        if claim.is_beside:
+            size += sum(len(block.data) for block in result.blocks)
         is_staged = bool(result.lists) or len(result.values) > FEW
         is_first = not is_plain([each]) or not claim.follows <= names or (claim.follows and is_staged)
-        if portion and (is_first or size > left or not is_plain(portion)):
+        if portion and (is_first or size > left or len(portion) == _TOGETHER or not is_plain(portion)):
             yield portion
             portion, names, left = [], set(), CHUNK_BYTES
         portion.append(each)

@@ -144,6 +144,16 @@ class Recollection:
             self._add(entry, returned)
         return returned
 
+    def is_kept(self, at: int) -> bool:
+        """Return whether one of the calls need not be made: its result is kept, or has no name because of an error."""
+        entry = self._entries[at]
+        if entry is None or isinstance(entry, Exception):
+            return entry is not None
+        if self._find(entry) is _NONE:
+            self._known.pop(entry, None)
+            return False
+        return True
+
     def skip(self, instead: Any) -> Any:
         """Leave out one of the calls, and return what stands in place of its result."""
         self._hits.append(False)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import Context
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -232,7 +232,11 @@ class Execution:
 
     # -- results and failures ---------------------------------------------------------------------
     def _result(self, **outputs: Any) -> TaskResult:
-        return TaskResult(started=self._started, seconds=time.perf_counter() - self._clock, **outputs)
+        return TaskResult(started=self._started, seconds=self.seconds(), **outputs)
+
+    def seconds(self) -> float:
+        """Return how long it has taken so far."""
+        return time.perf_counter() - self._clock
 
     def _is_not_its_fault(self, error: BaseException) -> bool:
         """Return whether an error says nothing of the piece that it hit: this process leaves, or its store cannot be
@@ -390,12 +394,22 @@ class Execution:
         if step.kind == "dag":
             children = [self._child(step, rows, index) for index in range(claim.lo, claim.hi)]
             return self._result(children=children, done=claim.hi)
+        return self._call_all(step, *self._prepared(step, rows))
+
+    def _prepared(
+        self, step: Step, rows: Iterable[dict[str, Any]]
+    ) -> tuple[Iterable[dict[str, Any]], Recollection | None]:
+        """Return the arguments of each call, and what is remembered of earlier ones."""
+        view, claim = self._view, self._claim
         view.program.check_codecs(step)
         self._limit, self._sensitive = limit_of(step.options), step.options.get("sensitive")
         if self._settings.log_tail_lines and not self._sensitive:
             self._tail = LogTail(self._settings.log_tail_lines)
         memo = caching.memo_of(view.program, claim.scope.body, claim.step) if view.program.caches else None
-        return self._call_all(step, rows, None if memo is None else Recollection(view, memo, rows))
+        if memo is None:
+            return rows, None
+        recollection = Recollection(view, memo, rows)
+        return recollection.calls, recollection
 
     def _check_size(self, step: Step) -> None:
         """The store says how many items there are; the producer's signature says whether that is so."""
@@ -407,19 +421,22 @@ class Execution:
                 "keep others from writing to the store",
             )
 
-    def _call_all(self, step: Step, rows: Rows, recollection: Recollection | None) -> TaskResult:
+    def _called_by(self, step: Step) -> Callable[..., Any]:
+        return self._view.program.callee(step) if step.kind == "task" else _gathered
+
+    def _call_all(self, step: Step, calls: Iterable[dict[str, Any]], recollection: Recollection | None) -> TaskResult:
         """Call a function for item by item, until one raises or the range has taken its time."""
-        view, lo, new_context = self._view, self._claim.lo, self._contexts.new
+        view, lo, new_context = self._view, self._claim.lo, self._new_context
         writer = Writer(view, self._claim.scope.id, self._claim.attempt)
         kept = partial(self._sealed_once, writer, step) if lo < 0 else writer.freezer(step, self._locate)
         may_skip, may_grow = view.program.may_skip and step.kind == "task", view.program.may_grow
         returned: list[Any] = []
         failure, context, until = None, None, time.perf_counter() + RANGE_SECONDS
         try:
-            function = view.program.callee(step) if step.kind == "task" else _gathered
+            function = self._called_by(step)
             if recollection is not None:
                 function = partial(_memorable, recollection.memo, function)
-            for at, arguments in enumerate(rows if recollection is None else recollection.calls):
+            for at, arguments in enumerate(calls):
                 skipped = skipped_among(arguments) if may_skip else None
                 context = new_context()
                 if recollection is not None:
@@ -448,6 +465,10 @@ class Execution:
             return self._sealed_range(writer, step, returned, failure, recollection)
         return self._result(**returned[0].outputs, cached=recollection.hits() if recollection else 0)
 
+    def _new_context(self) -> Context:
+        """Return the context of the next call."""
+        return self._contexts.new()
+
     def _call(self, index: int, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         """Call a function as a piece of this context, within its time limit. Listeners take none of that time."""
         enter((self._view, self._claim, index, self._tail))
@@ -456,8 +477,7 @@ class Execution:
         listener = self._listener
         if listener is None and not self._sensitive:
             return call(function, arguments) if self._limit is None else self._call_limited(function, arguments)
-        if listener is not None:
-            tell(listener.before, self._view, self._claim, index)
+        self._tell_before(index)
         try:
             returned = call(function, arguments) if self._limit is None else self._call_limited(function, arguments)
         except BaseException as error:
@@ -469,6 +489,10 @@ class Execution:
         if listener is not None:
             tell(listener.after, self._view, self._claim, index, None)
         return returned
+
+    def _tell_before(self, index: int) -> None:
+        if self._listener is not None:
+            tell(self._listener.before, self._view, self._claim, index)
 
     def _call_limited(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         assert self._limit is not None

@@ -266,7 +266,7 @@ class Rows:
 
     def item(self, index: int) -> dict[str, Any]:
         """Return the keyword arguments of one item."""
-        step, evaluate, element = self._step, self._reader.evaluate, partial(self._element, index)
+        step, evaluate, element = self._step, self._reader.evaluate, partial(self._own_element, index)
         return {name: evaluate(expr, element, lazy=name in step.lazy) for name, expr in step.arguments}
 
     def _element(self, index: int, token: str) -> Any:

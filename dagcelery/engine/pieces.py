@@ -80,6 +80,12 @@ def executing_view() -> RunView | None:
     return None if place is None else place[0]
 
 
+def executing_claim() -> Claim | None:
+    """Return the claim that the executing piece belongs to, or None."""
+    place = _place.get()
+    return None if place is None else place[1]
+
+
 def is_executing() -> bool:
     """Return whether this thread executes a piece."""
     return _place.get() is not None

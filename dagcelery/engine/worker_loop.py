@@ -20,6 +20,7 @@ from functools import partial
 from typing import TypeVar
 
 from dagcelery.engine.batches import Batch, Behind, Executed, without_result
+from dagcelery.engine.beside import can_await
 from dagcelery.engine.durations import BATCH_SECONDS, Durations
 from dagcelery.engine.execute import Execution
 from dagcelery.engine.hooks import Listener, call_task_hooks, seconds_each
@@ -37,6 +38,7 @@ from dagcelery.engine.program import Program
 from dagcelery.engine.refusals import words
 from dagcelery.engine.run_control import RunControl, Sender
 from dagcelery.engine.run_view import RunView
+from dagcelery.engine.side_by_side import SideBySide
 from dagcelery.errors import DagceleryError, RunNotFound, StoreFull, StoreUnavailable
 from dagcelery.payload import failures
 from dagcelery.payload.signing import Keyring
@@ -92,6 +94,7 @@ class WorkerLoop:
         self._ready = 0
         self._fanouts: list[ReadyStep] = []
         self._is_over = False
+        self._lanes = engine.settings.async_concurrency if can_await() else 1
         self._lock = threading.Lock()
         view.meet_first()
 
@@ -99,10 +102,17 @@ class WorkerLoop:
         """Claim, execute, finish; again until nothing is ready or the time is over."""
         claims = self._claimed(self._store.machine.claim(self._run, self._request(focus, arrived=True)))
         while claims:
-            more = time.perf_counter() < self._until
-            claims = self._claimed(self._advance(claims, partial(self._request, focus) if more else _nothing))
-            if not more:  # the message's time is over: hand on what is ready
-                self._tell(is_leaving=True)
+            response, more = self._turn(claims, focus)
+            claims = self._claimed(response)
+            if not more and not claims:
+                self._leave()
+
+    def _turn(self, claims: Sequence[Claim], focus: str) -> tuple[Response, bool]:
+        """Execute what was claimed, and claim again. Return the answer, and whether there was time for that."""
+        if claims[0].is_beside:
+            return SideBySide(self, self._engine, self._engine.durations).turn(claims, focus)
+        request = _nothing if self._is_late() else partial(self._request_in_time, focus)
+        return self._advance(claims, request), not self._is_late()
 
     def work_on(self, steps: Sequence[str]) -> None:
         """Execute these steps and nothing else."""
@@ -111,6 +121,20 @@ class WorkerLoop:
             if not claims:
                 return
             self._claimed(self._advance(claims, _nothing))
+            if self._is_late():
+                self._leave()
+                return
+
+    def _is_late(self) -> bool:
+        """Return whether the message's time is over. A worker that is being stopped ends its messages, and no process
+        of its pool is told why: so this is asked after each piece, lest another long one begin then.
+        """
+        return time.perf_counter() >= self._until
+
+    def _leave(self) -> None:
+        """Hand on what is ready, if the message's time is over; else nothing is."""
+        if self._is_late() and not self._is_over:
+            self._tell(is_leaving=True)
 
     def fail(self, step: str) -> None:
         """Claim what is poisoned at this step, as long as there is some; give back what is not, after all."""
@@ -123,7 +147,10 @@ class WorkerLoop:
                 return
             self._claimed(self._advance([claim], _nothing))
 
-    def _request(self, focus: str, *, only: bool = False, arrived: bool = False) -> ClaimRequest:
+    def _request_in_time(self, focus: str) -> ClaimRequest | None:
+        return None if self._is_late() else self._request(focus)
+
+    def _request(self, focus: str, *, only: bool = False, arrived: bool = False, held: int = 0) -> ClaimRequest:
         engine, view, known = self._engine, self._view, self._engine.durations
         return ClaimRequest(
             queue=self._queue,
@@ -138,6 +165,8 @@ class WorkerLoop:
             arrived=arrived,
             tells=bool(self._ready) and self._is_due(),
             keep_seconds=engine.settings.result_ttl_seconds,
+            beside=0 if only or self._lanes == 1 else self._lanes - held,
+            has_others=held > 0,
         )
 
     def _is_due(self) -> bool:
@@ -206,17 +235,24 @@ class WorkerLoop:
         return self._engine.durations.batch_size(program.clock_key(body, claim.step)) > 0
 
     def _execute(self, claim: Claim) -> TaskResult:
-        engine, view = self._engine, self._view
-        is_known = self._knows(claim)
-        clock_key = view.program.clock_key(claim.scope.body, claim.step) if is_known else "unknown"
-        if claim.step >= 0 and is_known:
-            view.meet(claim.scope.body, claim.step)
-        is_heard = is_known and tell(engine.listener.hears_calls, view, claim)
-        listener = engine.listener if is_heard else None
-        result = Execution(view, claim, engine.settings, engine.sender.check, listener).run()
+        engine = self._engine
+        result = Execution(self._view, claim, engine.settings, engine.sender.check, self._listener(claim)).run()
         if not result.is_refused:
-            engine.durations.add(clock_key, seconds_each(claim, result))
+            self._engine.durations.add(self._clock_key(claim), seconds_each(claim, result))
         return result
+
+    def _listener(self, claim: Claim) -> Listener | None:
+        """Return who hears of the calls of a claim that is about to be executed."""
+        if not self._knows(claim):
+            return None
+        if claim.step >= 0:
+            self._view.meet(claim.scope.body, claim.step)
+        listener = self._engine.listener
+        return listener if tell(listener.hears_calls, self._view, claim) else None
+
+    def _clock_key(self, claim: Claim) -> str:
+        program, body = self._view.program, claim.scope.body
+        return program.clock_key(body, claim.step) if program.knows(body) else "unknown"
 
     def _knows(self, claim: Claim) -> bool:
         """Have the plan of a granted piece at hand; what is wrong with it is said where the piece is executed."""

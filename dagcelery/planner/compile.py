@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from inspect import iscoroutinefunction
 from typing import Any, Final
 
 from dagcelery import collector
@@ -137,6 +138,7 @@ class Builder:
         self.functions = FunctionPool(describe)
         self.resolver = Resolver(self.codecs)
         self.options: dict[tuple[int, bool], Mapping[str, Any]] = {}
+        self.awaiting: dict[int, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
         self.bodies: list[BodyIR] = []
         self.todo: deque[Callable[[], None]] = deque()
         self.queue = queue
@@ -270,6 +272,8 @@ class Builder:
                 **step.options,
                 **dynamic_options(options.driver, self.functions, self.queue, frame.codec),
             }
+        elif options.max_concurrent is None and iscoroutinefunction(task.func):
+            step.options = self.awaiting_options(step.options)
         exprs = self.inputs(frame, name, task)
         sensitive = self.sensitive(frame, task, exprs)
         if options.sensitive is True:
@@ -302,6 +306,13 @@ class Builder:
         if key not in self.options:
             self.options[key] = step_options(options, self.functions, is_mapped=is_mapped)
         return self.options[key]
+
+    def awaiting_options(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return options that say that workers may await the step beside others; shared as widely as those are."""
+        kept = self.awaiting.get(id(options))
+        if kept is None:
+            kept = self.awaiting[id(options)] = options, {**options, "awaits": True}
+        return kept[1]
 
     def open_flat(self, frame: PlanFrame, name: str, dag: DAG, after: tuple[int, ...]) -> PlanFrame:
         """Return the frame of a nested DAG that runs once, whose nodes become steps of this same body."""

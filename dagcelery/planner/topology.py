@@ -166,6 +166,7 @@ def _policies(step: Step, plan: Plan) -> dict[str, Any]:
         "start_within": options.get("start_within"),
         "min_success": options.get("min_success"),
         "is_branch": "branch" in options,
+        "awaits": "awaits" in options,
     }
     if step.kind == "task" and step.over is None:
         policies["function"] = plan.functions[step.target].short_name

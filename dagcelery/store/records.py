@@ -67,12 +67,11 @@ class StepEntry:
     hard_limit: float | None = None
     start_within: float | None = None
     min_success: float | None = None
-    is_branch: bool = False
-    """It enters its body once or not at all."""
+    is_branch: bool = False  # it enters its body once or not at all
     function: str = ""
     """The function of a task that runs once, by the name under which workers know how long it takes."""
-    is_alone: bool = False
-    """It is never claimed in a batch."""
+    is_alone: bool = False  # it is never claimed in a batch
+    awaits: bool = False  # a process may await its pieces beside each other
     reads: Sequence[int] = ()
     """The steps whose outputs it reads, in body 0 of a run that keeps nothing but its outputs."""
     is_returned: bool = False
@@ -171,7 +170,8 @@ class ClaimRequest:
     call's answer is kept. `message` names the Celery message, `token` this very call. `ranges` says for "body.step" how
     many items of a fan-out the worker wants at once, `slots` how many processes share the queue. `short` says how many
     calls of a function, as `StepEntry` names it, fit into a batch: where it is said, a batch may be granted. `tells`
-    asks how many messages the queue deserves, which is also answered where what is granted may take long.
+    asks how many messages the queue deserves, which is also answered where what is granted may take long. The worker
+    would await `beside` pieces more; if it `has_others` in hand, nothing else may be granted.
     """
 
     queue: str
@@ -185,8 +185,9 @@ class ClaimRequest:
     arrived: bool = False
     short: Mapping[str, int] = field(default_factory=dict)
     tells: bool = False
-    keep_seconds: int = 0
-    """How long a run is kept that this call ends; 0: it is said later, by `RunMachine.expire`."""
+    keep_seconds: int = 0  # how long a run is kept that this call ends; 0: `RunMachine.expire` says it later
+    beside: int = 0
+    has_others: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,12 +223,11 @@ class Claim:
     """Why it shall fail without being called: "died", "returned", "timeout" or "start_within"; "" if it shall be."""
     generation: int = 0
     """How often parts of the run have been cleared: values of an earlier generation may have changed since."""
-
     waited: float | None = None
     """For how many seconds it was ready until it was claimed: the last time, and not while its run was held or over. Of
-    items, since their fan-out was opened, or they came back. None where a store of an older version has not noted it.
-    """
-
+    items, since their fan-out was opened, or they came back. None: the store has not noted it."""
+    is_beside: bool = False
+    """It is awaited beside others; of several items, told as one range, each has a claim of its own."""
     follows: frozenset[str] = frozenset()
     """The pieces that it waits for, right behind which it was executed: it is claimed when all are committed."""
 

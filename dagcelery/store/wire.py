@@ -66,6 +66,7 @@ LETTERS: Final = {
     "is_branch": "br",
     "function": "f",
     "is_alone": "al",
+    "awaits": "aw",
     "reads": "rd",
     "is_returned": "rt",
     "keeps_outputs_only": "kp",
@@ -139,6 +140,10 @@ def claim_request(request: ClaimRequest | None) -> dict[str, Any] | None:
         about["arrived"] = True
     if request.tells:
         about["tells"] = True
+    if request.beside:
+        about["beside"] = request.beside
+    if request.has_others:
+        about["others"] = True
     if request.keep_seconds:
         about["keep"] = request.keep_seconds
     return about
@@ -357,9 +362,9 @@ def opened(head: Mapping[str, Any]) -> list[ReadyStep]:
 def _claim(row: Any, rest: list[Any], generation: int, waited: float) -> Claim:
     if isinstance(row, int) or len(row) == 2:  # of the root, and run once: what most are
         step, attempt = (row, 1) if isinstance(row, int) else row
-        place, lo, hi, items, poisoned = _ROOT, -1, -1, -1, []
+        place, lo, hi, items, more = _ROOT, -1, -1, -1, []
     else:
-        scope, step, lo, hi, attempt, items, where, *poisoned = row
+        scope, step, lo, hi, attempt, items, where, *more = row
         place = Scope(scope, *where)
     values: dict[str, bytes | None] = {}
     lists: dict[str, list[Block]] = {}
@@ -372,8 +377,8 @@ def _claim(row: Any, rest: list[Any], generation: int, waited: float) -> Claim:
                 for token, pairs in zip(names, rest[2], strict=True)
                 if pairs is not None
             }
-    why, seconds = poisoned[0] if poisoned else "", waited if waited >= 0 else None
-    return Claim(place, step, lo, hi, attempt, items, values, lists, why, generation, seconds)
+    why, seconds = more[0] if more else "", waited if waited >= 0 else None
+    return Claim(place, step, lo, hi, attempt, items, values, lists, why, generation, seconds, len(more) > 1)
 
 
 @lru_cache(maxsize=1_000)

@@ -6,6 +6,7 @@ they are needed. The main process also answers, through Celery's remote control,
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib.util
 import math
@@ -22,6 +23,11 @@ from typing import Any
 
 from billiard.exceptions import Terminated, WorkerLostError
 from celery import Celery, bootsteps, signals
+from celery.bootsteps import RUN  # type: ignore[attr-defined]  # missing in the stubs
+from celery.concurrency.base import BasePool
+from celery.exceptions import WorkerTerminate
+from celery.platforms import EX_FAILURE
+from celery.utils import log as celery_log
 from celery.utils.imports import symbol_by_name
 from celery.worker import state
 from celery.worker.control import inspect_command
@@ -31,7 +37,7 @@ from kombu.asynchronous import set_event_loop
 from dagcelery.engine.attempts import HARD_SIGNAL
 from dagcelery.engine.interrupts import quiet_logger
 from dagcelery.engine.worker_loop import Engine
-from dagcelery.errors import NotConfigured, SpillUnavailable, StoreRefused, StoreUnavailable
+from dagcelery.errors import DagceleryError, NotConfigured, SpillUnavailable, StoreRefused, StoreUnavailable
 from dagcelery.store.protocol import Store
 from dagcelery.store.records import TERMINAL, Lost, Swept
 from dagcelery.worker.app import (
@@ -44,6 +50,7 @@ from dagcelery.worker.app import (
     shapes_log_of,
 )
 from dagcelery.worker.consumer import lasting
+from dagcelery.worker.forks import Undisturbed
 from dagcelery.worker.messages import ignored
 from dagcelery.worker.process import is_worker_stopping
 from dagcelery.worker.signals import ENABLED, HOSTNAME, shape_logs
@@ -202,6 +209,20 @@ def sweep_files(engine: Engine, wait_seconds: float = _FILES_SECONDS) -> None:
 
 _CHILDREN_SECONDS = 1.0
 
+PREFORK, THREADS, SOLO = (f"celery.concurrency.{pool}" for pool in ("prefork", "thread", "solo"))
+
+
+def check(worker: Any) -> None:
+    """Raise NotConfigured for a worker that could not do its work."""
+    _refuse_store(app_context_of(worker.app).engine.store)
+    pool, kinds = worker.pool_cls, [kind.__module__ for kind in worker.pool_cls.__mro__]
+    if not set(kinds).intersection({PREFORK, THREADS, SOLO}):
+        remedy = "start it with --pool prefork, threads or solo"
+        raise NotConfigured(f"pieces cannot be executed in the pool {pool.__module__}:{pool.__name__}", remedy)
+    if worker.autoscale and PREFORK not in kinds:  # Celery would end it as soon as it has a second message
+        remedy = "use --pool prefork, or --concurrency instead of --autoscale"
+        raise NotConfigured(f"--autoscale cannot change the pool {pool.__module__}:{pool.__name__}", remedy)
+
 
 class Prepared(bootsteps.StartStopStep):
     """Makes a worker ready before its children are forked, and refuses one that could not do its work."""
@@ -209,17 +230,14 @@ class Prepared(bootsteps.StartStopStep):
     requires = ("celery.worker.components:Pool",)
     """So that it stops just before the pool does: Celery orders steps that say nothing by chance."""
 
-    POOLS = ("celery.concurrency.prefork", "celery.concurrency.thread", "celery.concurrency.solo")
-
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
-        _refuse_store(app_context_of(worker.app).engine.store)
-        pool = worker.pool_cls if isinstance(worker.pool_cls, str) else worker.pool_cls.__module__
-        if not pool.startswith(self.POOLS):
-            raise NotConfigured(
-                f"a worker with the pool '{pool}'",
-                "start it with --pool prefork, threads or solo; others are not supported",
-            )
+        try:
+            check(worker)
+        except DagceleryError as error:
+            if worker.logfile:  # a detached worker has no other output
+                log.critical("%s", error, extra={"action": "refused"})
+            raise SystemExit(f"Error: {error}") from error  # Celery would show its own start as a traceback
         worker.consumer_cls = lasting(symbol_by_name(worker.consumer_cls))
         os.environ[WORKER_ID] = _new_id(worker.hostname)
         if worker.task_events:
@@ -269,6 +287,15 @@ def _new_id(hostname: str) -> str:
     return f"{name[:80]}~{uuid.uuid4().hex[:8]}"
 
 
+def _has_children(pool: Any) -> bool:
+    """Return whether a pool can end what it executes; Celery's others raise NotImplementedError, in a user's call."""
+    return getattr(pool.terminate_job, "__func__", None) is not BasePool.terminate_job
+
+
+def _is_in_signal() -> bool:
+    return bool(vars(celery_log)["_in_sighandler"])
+
+
 class Reported(Request):
     """A request whose child died: what it had claimed is given to others at once, without waiting for a sweep."""
 
@@ -292,6 +319,20 @@ class Reported(Request):
             if job._on_timeout_cancel:
                 job._on_timeout_cancel(job)
 
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """End the child that works on this message; a thread, or the process of the pool solo, has none to end."""
+        if _has_children(pool):
+            super().terminate(pool, signal)
+
+    def cancel(self, pool: Any, signal: Any = None, **options: Any) -> None:  # type: ignore[override]
+        """End what works on this message as the worker ends: a child, and in the pool solo the call in this thread,
+        which a signal has interrupted. A thread cannot be ended, so the worker waits for it.
+        """
+        if _has_children(pool):
+            super().cancel(pool, signal, **options)
+        elif _is_in_signal() and type(pool).__module__ == SOLO:
+            raise WorkerTerminate(EX_FAILURE)
+
     def _give_back(self, *, limited: bool, was_ordered: bool = False) -> None:
         app_context, run_id = app_context_of(self.task.app), self.kwargs.get("run", "")
         process = [f"{os.environ.get(WORKER_ID)}:{self.worker_pid}"]
@@ -312,11 +353,13 @@ class Repeated(threading.Thread):
         self._seconds = seconds
         self._act = act
         self._over = threading.Event()
+        self._undisturbed = Undisturbed()
 
     def run(self) -> None:
         """Act, wait, and act again."""
         while not self._over.wait(self._seconds):
-            carefully(self._act)
+            with self._undisturbed:
+                carefully(self._act)
 
     def stop(self, patience_seconds: float = 2.0) -> None:
         """Act no more."""
@@ -334,6 +377,22 @@ def carefully(act: Callable[[], object]) -> None:
         log.exception("a beat failed; the next one tries again", extra={"action": "beat_failed"})
 
 
+def slots_of(worker: Any) -> int | None:
+    """Return how many messages are worth sending to a worker at once; None while its pool ends.
+
+    With `--autoscale` these are as many as it may have processes: it starts one for each message that it has no process
+    for, so if fewer were sent, it would never grow.
+    """
+    if worker.autoscaler is not None:
+        most: int = worker.autoscaler.max_concurrency
+        return most
+    try:
+        processes: int = worker.pool.num_processes
+    except AttributeError:  # as a prefork pool stops, it lets go of what has the number
+        return None
+    return processes
+
+
 class Heartbeat:
     """Says every few seconds that its worker lives, and sweeps, in two threads: a broker that does not answer holds up
     the sweep, which sends, and must not make this worker look dead.
@@ -341,8 +400,7 @@ class Heartbeat:
 
     def __init__(self, app_context: AppContext, worker_id: str, consumer: Any) -> None:
         self._app_context = app_context
-        self._worker_id, self._consumer, self._queues = worker_id, consumer, list[str]()
-        self._slots = consumer.controller.concurrency or 1
+        self._worker_id, self._consumer, self._queues, self._slots = worker_id, consumer, list[str](), 1
         seconds = app_context.settings.heartbeat_seconds
         dead_seconds = app_context.settings.dead_seconds
         self._gap_seconds = max(1.5 * seconds, dead_seconds - 2 * seconds)
@@ -357,9 +415,17 @@ class Heartbeat:
         self._sweeping.start()
 
     def announce(self) -> None:
-        """Say that the worker lives, and which messages it works on: a claim of another one was lost."""
-        tasks = self._consumer.task_consumer
-        if tasks is not None:  # while a connection is made anew, there is none
+        """Say that the worker lives, what it consumes, how many messages it has processes for, and on which messages
+        it works: a claim of another one was lost.
+
+        All of that changes while a worker runs, by ``celery control`` and `--autoscale`, and is read here from another
+        thread: lists are copied, and numbers are what they are at this moment.
+        """
+        worker, tasks = self._consumer.controller, self._consumer.task_consumer
+        self._slots = slots_of(worker) or self._slots
+        if worker.blueprint.state != RUN or is_worker_stopping():
+            self._queues = []  # it finishes what it has
+        elif tasks is not None:  # while a connection is made anew, there is none
             self._queues = [queue.name for queue in list(tasks.queues)]
         messages = [str(request.id) for request in list(state.reserved_requests)]
         self._app_context.store.fleet.heartbeat(
@@ -406,6 +472,7 @@ def _begin(sender: Any = None, **_: Any) -> None:
     if app_context is not None and app_context.settings.store_url:
         heartbeat = Heartbeat(app_context, os.environ[WORKER_ID], sender)
         _heartbeats.append(heartbeat)
+        atexit.register(_retire_at_exit, os.getpid())
         heartbeat.start()
         note(sender.app)
         threading.Thread(target=_examine, args=(app_context,), name="dagcelery-doctor", daemon=True).start()
@@ -413,12 +480,19 @@ def _begin(sender: Any = None, **_: Any) -> None:
 
 def _examine(app_context: AppContext) -> None:
     """Say what is seriously wrong around this worker; it starts all the same."""
-    # By name: the doctor is a room above this one, and slow to import.
-    log_serious = symbol_by_name("dagcelery.doctor:log_serious")
-    carefully(lambda: log_serious(app_context))
+    with Undisturbed():
+        # By name: the doctor is a room above this one, and slow to import.
+        log_serious = symbol_by_name("dagcelery.doctor:log_serious")
+        carefully(lambda: log_serious(app_context))
 
 
 @signals.worker_shutdown.connect(weak=False)
 def _retire(sender: Any = None, **_: Any) -> None:
     while _heartbeats:
         _heartbeats.pop().stop()
+
+
+def _retire_at_exit(pid: int) -> None:
+    """Leave in good order after a cold stop too, of which no signal of Celery's tells when its pool has ended."""
+    if os.getpid() == pid:  # and not a child that was forked since
+        _retire()

@@ -85,7 +85,7 @@ local function ready_since(scope, step) -- of what runs once, for the last time
   return at
 end
 
-local function take_range(scope, body, step, want)
+local function take_range(scope, body, step, want, beside) -- `beside`: as many claims
   local q, s = key('q', scope, step), key('s', scope)
   local lo, hi, attempts, at = string.match(call('LINDEX', q, 0), '^(%d+):(%d+):(%d+)(@?[%d.]*)')
   lo, hi = tonumber(lo), tonumber(hi)
@@ -95,7 +95,7 @@ local function take_range(scope, body, step, want)
   if attempt > 1 and attempt > tonumber(counts[4] or 0) then call('HSET', s, step .. ':t', attempt) end
   local size = not entry(body, step).tl and (want.ranges or {})[body .. '.' .. step] or 1 -- a time limit is an item's
   local most = math.floor(512 / math.max(1, 2 * #(entry(body, step).se or {}))) -- each item may tell each of them
-  size = math.max(1, math.min(size, math.ceil((items - claimed) / (2 * want.slots)), most))
+  size = beside or math.max(1, math.min(size, math.ceil((items - claimed) / (2 * want.slots)), most))
   call('HINCRBY', s, step .. ':c', math.min(size, hi - lo)) -- first: a full server refuses it, and with it the claim
   if hi - lo > size then
     call('LSET', q, 0, (lo + size) .. ':' .. hi .. ':' .. attempts .. at)
@@ -270,6 +270,8 @@ local function claim_more(want, claims)
   for i, granted in ipairs(claim_together(want, found, number)) do claims[i + 1] = granted end
 end
 
+local side_by_side -- what a worker awaits beside each other: see beside.lua
+
 local function claim_next(want) -- nil, or what is claimed
   local member = next_to_claim(want)
   if not member or (held and is_active()) then return nil end
@@ -277,6 +279,8 @@ local function claim_next(want) -- nil, or what is claimed
     state = 'running'
     call('HSET', R, 'state', state, 'started', moment)
   end
+  local beside = want.beside and is_active() and side_by_side(want, member)
+  if beside or want.others then return beside or nil end
   local claims = { claim_member(want, member) }
   if want.short then claim_more(want, claims) end
   return claims
@@ -325,7 +329,7 @@ end
 local function inputs(g, left) -- what travels along with a claim: token names, small whole values, small blocks; false: read it apart
   local body, step = tostring(g[7][4]), tostring(g[2])
   local text, size = entry(body, step).i, 0
-  if not text or g[8] then return nil end
+  if not text or (g[8] and not g[9]) then return nil end
   if text == 1 then text = call('HGET', topology_key(body), step .. ':i') end
   local tokens, values, lists = cjson.decode(text), {}, {}
   local few = #tokens[1] <= 4 and few_values(g[1], tokens[1])
@@ -545,7 +549,7 @@ end
 local function hand_out(want, head) -- claim what is wanted; say what is left, and whether others shall come for it
   if is_active() or hook then head.claims = claim_next(want) end
   if broken and is_active() then timing().end_if_quiet() end
-  head.left = is_left and not head.claims and not held or nil
+  head.left = is_left and not head.claims and not held and not want.others or nil
   head.ready = head.left and 0 or math.max(0, call('ZCARD', key('r', want.queue)) - 1)
   if want.arrived and not head.left then -- one that brought the wrong worker is as good as lost
     local under_way = tonumber(call('HGET', R, 'p:' .. want.queue) or 0)

@@ -26,7 +26,7 @@
 -- u, d                zsets                    | pieces that have finally failed, by attempt; what is due when: "r/scope/step/lo/hi/attempts" retries, "w/scope/step" late starts, "p/scope/step" blocked
 -- lg                  hash                     | what pieces have logged: see logs
 -- no                  hash                     | refusals: "worker body.step", of the whole run "worker " -> "when|queue|why"
--- y, z                hashes                   | troubles: <piece>:x failed tries, <piece>:d owners that died; poisoned pieces and why
+-- y, z                hashes                   | troubles: <piece>:x failed tries, <piece>:d owners that died, '' if it was awaited beside others when one did; poisoned pieces and why
 -- e, w                streams                  | events of pieces; the run's end, for those that wait for it: some seconds, since they ask for the state first
 -- r:, c and n have an entry '' (last in r:): what is never empty keeps its TTL. A run that is done has no more use for c, t
 -- and r:, nor for n if nothing is counted there: see `settle`; who takes it up again calls `revive`.

@@ -54,6 +54,11 @@ local function count_death(piece, owner)
   if deaths >= (req.deaths or math.huge) then timing().poison(piece, 'died') end
 end
 
+local function suspect(piece) -- a process died that awaited it beside others: from now on it is claimed alone
+  call('HSETNX', key('y'), piece .. ':d', '')
+  keep(key('y'))
+end
+
 local function count_return(piece) -- no worker died, but a piece that is given back again and again may never be done
   local returns = call('HINCRBY', key('y'), piece .. ':g', 1)
   keep(key('y'))
@@ -86,12 +91,14 @@ local function reissue(piece, claim, died)
   end
   drop_claim(piece, claim, e.q)
   if lo >= 0 then call('HINCRBY', key('s', scope), step .. ':c', lo - claim.hi) end
-  local overran = died and req.limited and e.tl
+  local overran = died and req.limited and e.tl and not claim.company
   if overran and is_tried_again(scope, body, step, e, lo, claim, piece) then return end
   if overran then
     timing().poison(piece, 'timeout')
   elseif claim.hi - lo < 2 and not claim.company then -- else others may have ended the process; it comes back alone
     if died then count_death(piece, claim.owner) else count_return(piece) end
+  elseif died and e.aw then
+    suspect(piece)
   end
   ready_again(scope, step, e, lo, claim)
 end

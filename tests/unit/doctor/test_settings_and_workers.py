@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -217,6 +218,19 @@ def test_a_queue_that_a_run_needs_and_the_app_may_not_make_is_serious(context: M
     run.cancel()
     assert "no message can be sent to the queue 'gpu', for which such runs as" in told[1]
     assert "name the queue in task_queues of the app" in told[1]
+
+
+@pytest.mark.parametrize(
+    "stats",
+    [
+        {"pool": {"max-concurrency": 1, "processes": [7]}, "autoscaler": {"max": 4, "min": 1}},
+        {"pool": {"max-concurrency": 2, "processes": [7, 8, 9, 10]}},
+    ],
+    ids=["it scales itself", "it was told to grow"],
+)
+def test_a_worker_that_may_grow_takes_as_many_messages_as_it_may_have_processes(stats: dict[str, Any]) -> None:
+    context: Any = SimpleNamespace(answers={"stats": {"worker": stats | {"prefetch_count": 4}}})
+    assert list(checks.check_hoarders(context)) == []
 
 
 def test_a_queue_that_a_run_needs_and_nobody_consumes_is_serious(hospital: Cluster) -> None:

@@ -171,7 +171,7 @@ def test_a_loop_that_was_closed_between_pieces_is_replaced() -> None:
 
 
 def test_a_task_that_cannot_be_cancelled_is_dropped_with_its_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dagcelery.engine.attempts._CANCEL_SECONDS", 0.05)
+    monkeypatch.setattr("dagcelery.engine.attempts.CANCEL_SECONDS", 0.05)
 
     async def stay() -> None:
         while True:

@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -78,6 +79,29 @@ hold: dict[str, Callable[[], Any]] = {}
 def held(x: int) -> int:
     hold["now"]()
     return x
+
+
+@dag
+def held_line(x: int) -> int:
+    return held(held(held(x)))
+
+
+@dag
+def held_chain(x: int) -> int:
+    return flows.gpu_echo(held(held(x)))
+
+
+@pytest.mark.parametrize("node", [held_line, held_chain])
+def test_no_message_begins_a_piece_behind_one_that_outlasted_it(node: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, clock, now = World(slice_seconds=1.0, handoff_seconds=LONG, slots=1), [0.0], time.perf_counter
+    monkeypatch.setattr(time, "perf_counter", lambda: now() + clock[0])
+    hold["now"] = lambda: clock.append(clock.pop() + 2.0)
+    run_id, done = world.submit(node, x=7), [0]
+    while world.post.waiting:
+        world.deliver(world.post.waiting.pop(0))
+        done.append(len(world.committed(run_id)))
+    assert max(after - before for before, after in pairwise(done)) == 1
+    assert world.result(run_id) == 7
 
 
 @dag
