@@ -221,6 +221,7 @@ def new_run(
     static: Mapping[str, object] = _NOTHING,
 ) -> NewRun:
     """Return a run of a plan with its parameters, sealed, but not written yet. `static` values shaped the plan."""
+    control.sender.check(plan)
     text = encode_plan(plan, signed=control.keyring.signed)
     run_id = uuid.uuid4().hex
     view = control.adopt(run_id, plan)

@@ -29,6 +29,7 @@ from dagcelery.errors import InvalidLocation, InvalidParameters
 from dagcelery.model import DAG
 from dagcelery.payload.codecs import Codec
 from dagcelery.payload.signing import Keyring
+from dagcelery.planner.plan import Plan
 from dagcelery.planner.topology import topology
 from dagcelery.settings import Settings
 from dagcelery.store.in_process import store_in_process
@@ -50,6 +51,9 @@ class InMemoryBroker:
     def __init__(self) -> None:
         self._waiting: deque[tuple[str, str]] = deque()
         self._later: list[tuple[float, str, str]] = []
+
+    def check(self, plan: Plan) -> None:
+        """Find nothing: messages stay here."""
 
     def start(self, view: RunView, opened: Sequence[ReadyStep], *, is_new: bool = False) -> None:
         """Keep one message for each queue, which is enough for a single worker."""

@@ -19,6 +19,7 @@ from dagcelery.errors import DagceleryError, InvalidSetting, NotSent, StoreUnava
 from dagcelery.hooks.smtp import MailServer, NotDelivered, greet
 from dagcelery.store.records import TERMINAL
 from dagcelery.worker.app import COMMAND, AppContext, has_user, is_redis
+from dagcelery.worker.messages import UNSENT, can_send_to, ignored, serializer_of
 
 SHORTEST_KEY: Final = 16
 
@@ -92,6 +93,19 @@ def check_prefetch(context: CheckContext) -> Iterator[Finding]:
     if multiplier != 1 and not context.app.conf.get("worker_disable_prefetch"):
         what = f"worker_prefetch_multiplier is {multiplier}: a busy worker holds work that a free one could do"
         yield Finding("prefetch", Severity.WARNING, what, "start workers with --prefetch-multiplier 1")
+
+
+def check_own_messages(context: CheckContext) -> Iterator[Finding]:
+    """Check that messages of ours can be sent and read, and note what holds for the app's own tasks only."""
+    try:
+        serializer_of(context.app)
+    except NotSent as error:
+        yield Finding("own messages", Severity.SERIOUS, error.problem, error.remedy)
+    if context.app.conf.task_always_eager:
+        what = "task_always_eager is set: runs are executed where they are submitted, and workers get none"
+        yield Finding("own messages", Severity.WARNING, what, "leave it to tests")
+    for setting, remedy in ignored(context.app):
+        yield Finding("own messages", Severity.NOTE, f"{setting} does not hold for the nodes of DAGs", remedy)
 
 
 def check_mail(context: CheckContext) -> Iterator[Finding]:
@@ -310,6 +324,10 @@ def check_queues(context: CheckContext) -> Iterator[Finding]:
         remedy = "use their DAGCELERY_SIGNING_KEY, or add it after a comma"
         yield Finding("queues", Severity.WARNING, what, remedy)
     for queue, runs in sorted(waiting.items()):
+        if not can_send_to(context.app, queue):
+            what = f"no message can be sent to the queue {queue!r}, for which such runs as {min(runs)} wait"
+            yield Finding("queues", Severity.SERIOUS, what, UNSENT)
+            continue
         need = "1 unfinished run needs" if len(runs) == 1 else f"{len(runs)} unfinished runs need"
         what = f"no worker consumes the queue {queue!r}, which {need}, such as {min(runs)}"
         remedy = f"start one: {_worker(context, queue)}"
@@ -419,6 +437,7 @@ OF_SETTINGS: Final[tuple[Check, ...]] = (
     check_visibility,
     check_full_broker,
     check_prefetch,
+    check_own_messages,
     check_mail,
 )
 

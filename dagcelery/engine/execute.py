@@ -83,9 +83,15 @@ def is_graph(step: Step, returned: object) -> bool:
     return "dynamic" in step.options and hasattr(type(returned), "__dag__")
 
 
-def plan_child(view: RunView, claim: Claim, step: Step, graph: object, most: int) -> Child:
-    """Plan a graph that a piece returned. Raises InvalidDag, and NotConfigured for what only signed plans may have."""
+def plan_child(
+    view: RunView, claim: Claim, step: Step, graph: object, most: int, check: Callable[[Plan], object]
+) -> Child:
+    """Plan a graph that a piece returned.
+
+    Raises InvalidDag, NotConfigured for what only signed plans may have, and what `check` raises.
+    """
     plan = _planned(view, step, graph, most)
+    check(plan)
     scope = scope_id(view.run_id, claim.scope.id, claim.step, claim.lo)
     # The plan of a run that this process has to itself, lambdas and all, is never read again.
     text = b"" if view.is_alone else encode_plan(plan, signed=view.keyring.signed)
@@ -163,10 +169,18 @@ class Execution:
     around it: no piece inherits anything of another one, or leaves anything behind.
     """
 
-    def __init__(self, view: RunView, claim: Claim, settings: Settings, listener: Listener | None = None) -> None:
+    def __init__(
+        self,
+        view: RunView,
+        claim: Claim,
+        settings: Settings,
+        check: Callable[[Plan], object],
+        listener: Listener | None = None,
+    ) -> None:
         self._view = view
         self._claim = claim
         self._settings = settings
+        self._check = check
         self._listener = listener
         self._contexts = Contexts()
         self._called = _NOTHING  # the last item whose function was called
@@ -439,7 +453,7 @@ class Execution:
                 else:
                     value = context.run(self._call, lo + at, function, arguments)
                 if may_grow and is_graph(step, value):  # such an item was claimed alone
-                    child = plan_child(view, self._claim, step, value, self._settings.max_nodes)
+                    child = plan_child(view, self._claim, step, value, self._settings.max_nodes, self._check)
                     return self._result(children=[child])
                 # An atom cannot change before its range is sealed; a step that runs once is sealed in its own context.
                 returned.append(value if lo >= 0 and type(value) in ATOMS else context.run(kept, lo + at, value))

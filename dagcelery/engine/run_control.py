@@ -37,6 +37,9 @@ Quota = tuple[str, int]
 class Sender(Protocol):
     """Brings workers to a run."""
 
+    def check(self, plan: Plan) -> None:
+        """Raise NotSent if a plan has a queue to which no message could be sent."""
+
     def start(self, view: RunView, opened: Sequence[ReadyStep], *, is_new: bool = False) -> None:
         """Send what these steps need: chords, chains, plain messages. A run that `is_new` waits for earlier ones."""
 

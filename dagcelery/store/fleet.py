@@ -45,12 +45,15 @@ def _moment(server: StoreServer) -> float:
     return float(seconds + micros / 1e6)
 
 
-def live_slots(fleet: Fleet, dead_seconds: float) -> dict[str, int]:
-    """Count for each queue the processes of live workers that consume it."""
+def live_slots(fleet: Fleet, dead_seconds: float) -> tuple[dict[str, int], set[str]]:
+    """Count the processes of live workers by queue, and name the queues of those that do not yield."""
     slots: dict[str, int] = {}
+    hasty: set[str] = set()
     for queue, worker in live_consumers(fleet, dead_seconds):
         slots[queue] = slots.get(queue, 0) + worker["slots"]
-    return slots
+        if not worker.get("yields", True):
+            hasty.add(queue)
+    return slots, hasty
 
 
 def live_consumers(fleet: Fleet, dead_seconds: float) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -85,10 +88,12 @@ class FleetAdapter:
         slots: int,
         messages: Sequence[str] | None = None,
         keys: Sequence[str] | None = None,
+        *,
+        yields: bool = True,
     ) -> None:
         short = None if messages is None else [name[: wire.MESSAGE_CHARACTERS] for name in messages]
         word = {"queues": list(queues), "slots": slots, "messages": short, "at": _moment(self._server)}
-        word["keys"] = None if keys is None else list(keys)
+        word |= {"keys": None if keys is None else list(keys), "yields": yields}
         before = self._server.client.hget(WORKERS, worker_id)
         since = json.loads(before).get("since", {}) if before else {}
         word["since"] = {queue: since.get(queue, word["at"]) for queue in queues}

@@ -326,10 +326,13 @@ class Fleet(Protocol):
         slots: int,
         messages: Sequence[str] | None = None,
         keys: Sequence[str] | None = None,
+        *,
+        yields: bool = True,
     ) -> None:
         """Say that the worker `worker_id` is alive, serves `queues` with `slots` processes and works on `messages`.
 
-        `keys` are the ids of its signing keys; None is what a worker of a version says that announces none.
+        `keys` are the ids of its signing keys; None is what a worker of a version says that announces none. It `yields`
+        if what it hands on waits behind other runs.
         """
 
     def used_up(self) -> tuple[int, int] | None:
@@ -341,7 +344,8 @@ class Fleet(Protocol):
         """Say that the worker `worker_id` has left in good order."""
 
     def workers(self) -> Mapping[str, Mapping[str, Any]]:
-        """Workers by their ids, as of their last heartbeat: {"id", "queues", "slots", "messages", "keys", "at", "age"}.
+        """Workers by their ids, as of their last heartbeat: {"id", "queues", "slots", "messages", "keys", "yields",
+        "at", "age"}.
 
         "since" has the time of the first heartbeat that named each queue; a worker of an older version has none.
         """

@@ -29,6 +29,7 @@ from dagcelery.engine.run_view import RunView
 from dagcelery.engine.worker_loop import Engine
 from dagcelery.errors import InvalidSetting, NotConfigured, StoreUnavailable
 from dagcelery.payload.signing import Keyring
+from dagcelery.planner.plan import Plan
 from dagcelery.settings import Settings
 from dagcelery.store.fleet import live_slots
 from dagcelery.store.protocol import Store
@@ -36,6 +37,7 @@ from dagcelery.store.records import ReadyStep
 from dagcelery.store.redis import store_on_redis
 from dagcelery.text import shown
 from dagcelery.worker import sender
+from dagcelery.worker.messages import LINK, WORK, Message, check_queues
 from dagcelery.worker.process import CeleryProcess
 from dagcelery.worker.sender import sending_errors
 from dagcelery.worker.signals import Announcer, keep_tails, lower_own_messages, report_run, show_pieces
@@ -178,7 +180,8 @@ COMMAND: Final = "dagcelery_versions"
 _LATER = 6
 """On Redis 0 is the highest priority, and what a message has that says nothing."""
 
-_SLOTS_KEPT_SECONDS = 2.0
+_HEARD_SECONDS = 2.0
+"""How long what workers announce of themselves is remembered."""
 
 
 class AppContext:
@@ -202,7 +205,7 @@ class AppContext:
     def later_priority(self) -> int | None:
         """The priority of new runs, and of what is handed on so that runs take turns; what runs that are under way
         have just made ready outranks it. None on a team's app, where other tasks would outrank it too, and on brokers
-        whose queues would have to be declared for it.
+        whose queues would have to be declared for it. Workers announce whether they hand on with it.
         """
         is_ours = self.app.main == OUR_APP and is_redis(self.app.conf.broker_url)
         return _LATER if is_ours else None
@@ -268,37 +271,33 @@ class CelerySender:
 
     def __init__(self, app_context: AppContext) -> None:
         self._app_context = app_context
-        self._slots: tuple[float, Mapping[str, int]] = (0.0, {})
+        self._heard: tuple[float, Mapping[str, int], Collection[str]] = (0.0, {}, ())
+
+    def check(self, plan: Plan) -> None:
+        """Look whether the app may send to each queue."""
+        check_queues(self._app_context.app, plan)
 
     def start(self, view: RunView, opened: Sequence[ReadyStep], *, is_new: bool = False) -> None:
         """Send the canvas that these steps become."""
-        priority = self._app_context.later_priority if is_new else None
+        priority = self._later if is_new else None
         canvas = sender.Canvas(self._app_context.app, view.run_id, view.program.home, self.slots, priority)
         with sending_errors(self._app_context.app):
             if queue := canvas.lone(opened):
-                self._send_one(view.run_id, queue, priority)
+                self._send_one(view.run_id, queue, priority=priority and priority(queue))
             else:
                 for signature in canvas.build(opened):
                     _let_go(signature.apply_async())
 
-    def _send_one(self, run_id: str, queue: str, priority: int | None) -> None:
+    def _send_one(self, run_id: str, queue: str, **options: Any) -> None:
         """Send one plain message as its signature would, which would take a third more time."""
-        options = {} if priority is None else {"priority": priority}
-        work: Any = self._app_context.app.tasks[sender.WORK]
+        work: Any = self._app_context.app.tasks[WORK]
         work.apply_async(kwargs={"run": run_id, "queue": queue}, queue=queue, **options).backend = None
 
     def wake_up(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
         """Send plain messages."""
         with sending_errors(self._app_context.app):
             for _ in range(count):
-                self._app_context.app.send_task(
-                    sender.WORK,
-                    kwargs={"run": run_id, "queue": queue},
-                    queue=queue,
-                    ignore_result=True,
-                    countdown=delay_seconds or None,
-                    priority=self._app_context.later_priority,
-                )
+                self._send_one(run_id, queue, priority=self._later(queue), countdown=delay_seconds or None)
 
     def revoke(self, messages: Sequence[str], *, terminate: bool) -> None:
         """Workers that are offline miss it; the store refuses what they would claim."""
@@ -308,11 +307,22 @@ class CelerySender:
 
     def slots(self, queue: str) -> int:
         """Return how many processes of live workers consume a queue, or 1 if no worker is known to."""
-        read_at, slots = self._slots
-        if time.monotonic() - read_at > _SLOTS_KEPT_SECONDS or not read_at:
-            slots = live_slots(self._app_context.store.fleet, self._app_context.settings.dead_seconds)
-            self._slots = (time.monotonic(), slots)
-        return max(1, slots.get(queue, 0))
+        return max(1, self._workers()[0].get(queue, 0))
+
+    def _later(self, queue: str) -> int | None:
+        """Return `later_priority`, but None where a worker of the queue hands on without it: its wake-ups, which are as
+        many as its runs, would outrank ours for ever.
+        """
+        priority = self._app_context.later_priority
+        return None if priority is None or queue in self._workers()[1] else priority
+
+    def _workers(self) -> tuple[Mapping[str, int], Collection[str]]:
+        """Return the processes of live workers by queue, and the queues of workers that hand on without a priority."""
+        heard_at, slots, hasty = self._heard
+        if time.monotonic() - heard_at > _HEARD_SECONDS or not heard_at:
+            slots, hasty = live_slots(self._app_context.store.fleet, self._app_context.settings.dead_seconds)
+            self._heard = (time.monotonic(), slots, hasty)
+        return slots, hasty
 
 
 def _let_go(result: Any) -> None:
@@ -385,23 +395,17 @@ def register(app: Celery, settings: Settings) -> AppContext:
     app.steps["worker"].add("dagcelery.worker.heartbeat:Prepared")  # by name: clients need not import it
     cast(Any, app).Beat = lambda **options: symbol_by_name(BEAT)(app=app, **options)  # `celery beat` calls it
     options: dict[str, Any] = {
-        "acks_late": True,
-        "reject_on_worker_lost": True,
-        "ignore_result": True,
-        "serializer": "json",
+        "base": Message,
         "bind": True,
-        "Request": "dagcelery.worker.heartbeat:Reported",
-        "max_retries": 0,
-        "track_started": False,
         "shared": False,  # else Celery puts them, bound to this app, on every other app of the process too
     }
 
-    @app.task(name=sender.WORK, **options)
+    @app.task(name=WORK, **options)
     def work(self: Any, run: str, queue: str, focus: str = "") -> None:
         """Work on a run until nothing is ready on the queue, or the message's time is over."""
         _quietly(run, lambda: app_context.engine.work(run, queue, focus, self.request.id or ""))
 
-    @app.task(name=sender.LINK, **options)
+    @app.task(name=LINK, **options)
     def link(self: Any, run: str, queue: str, steps: list[str], then: str) -> None:
         """Do one link of a chain."""
         _quietly(run, lambda: app_context.engine.work_link(run, queue, steps, then, self.request.id or ""))

@@ -49,6 +49,7 @@ from dagcelery.worker.app import (
 )
 from dagcelery.worker.consumer import lasting
 from dagcelery.worker.forks import Undisturbed
+from dagcelery.worker.messages import ignored
 from dagcelery.worker.process import is_worker_stopping
 from dagcelery.worker.signals import ENABLED, HOSTNAME, keep_tails, lower_own_messages, show_pieces
 
@@ -238,6 +239,9 @@ class Prepared(bootsteps.StartStopStep):
         os.environ[WORKER_ID] = _new_id(worker.hostname)
         if worker.task_events:
             os.environ[ENABLED], os.environ[HOSTNAME] = "1", worker.hostname
+        for setting, remedy in ignored(worker.app):
+            about = {"action": "setting_ignored", "setting": setting}
+            log.info("%s does not hold for the nodes of DAGs; %s", setting, remedy, extra=about)
         search_here()
         lower_own_messages()
         keep_tails()
@@ -295,11 +299,16 @@ class Reported(Request):
             self._give_back(limited=False, was_ordered=True)
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
-    def on_timeout(self, soft: bool, timeout: float) -> Any:
-        """A hard time limit of the app kills the child; a soft one does not."""
-        if not soft:
-            self._give_back(limited=False)
-        return super().on_timeout(soft, timeout)
+    def on_accepted(self, pid: Any, time_accepted: float) -> None:
+        """Take away the pool's time limits, those of ``celery worker --time-limit``, which a message has by default."""
+        super().on_accepted(pid, time_accepted)
+        reference: Any = getattr(self, "_apply_result", None)
+        job = reference and reference()
+        # A thread's has neither.
+        if getattr(job, "_soft_timeout", None) or getattr(job, "_timeout", None):
+            job._soft_timeout = job._timeout = None
+            if job._on_timeout_cancel:
+                job._on_timeout_cancel(job)
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """End the child that works on this message; a thread, or the process of the pool solo, has none to end."""
@@ -408,7 +417,12 @@ class Heartbeat:
             self._queues = [queue.name for queue in list(tasks.queues)]
         messages = [str(request.id) for request in list(state.reserved_requests)]
         self._app_context.store.fleet.heartbeat(
-            self._worker_id, self._queues, self._slots, messages, self._app_context.keyring.ids
+            self._worker_id,
+            self._queues,
+            self._slots,
+            messages,
+            self._app_context.keyring.ids,
+            yields=self._app_context.later_priority is not None,
         )
 
     def stop(self) -> None:

@@ -22,8 +22,9 @@ from dagcelery.planner.plan import Plan
 from dagcelery.planner.topology import join_of, straight_run
 from dagcelery.store.records import PieceId, ReadyStep
 from dagcelery.text import masked
+from dagcelery.worker.messages import LINK, UNSENT, WORK, counts_chords
 
-_ANY: Final = "messages go as those of the app's other tasks: look at its task_routes, task_annotations and base class"
+_ANY: Final = "messages are sent by send_task of the app, which calls what a team has put there"
 
 
 @contextmanager
@@ -79,15 +80,9 @@ def _remedy(app: Celery, error: Exception, url: str) -> str:
     if place.endswith("kombu/transport/__init__.py"):
         return f"write DAGCELERY_BROKER_URL, or broker_url of the app, which is {url}, as Celery knows it"
     if isinstance(error, QueueNotFound):
-        return "name the queue in task_queues of the app, or set task_create_missing_queues"
-    if isinstance(error, TypeError) and "multiple values" in str(error) and conf.task_routes:
-        return "task_routes of the app says what each message says itself; let its routes name queues only"
+        return UNSENT
     return f"it was raised in {place}, line {raised[0].lineno}; {_ANY}" if raised else _ANY
 
-
-WORK = "dagcelery.work"
-
-LINK = "dagcelery.link"
 
 MOST_HEADERS = 256
 
@@ -95,9 +90,8 @@ MOST_LINKS = 4
 
 
 class Canvas:
-    """Builds canvas for one run. `slots` says how many processes consume a queue, `priority` what its messages have.
-
-    `home` answers the plan that a body belongs to, and its number there.
+    """Builds canvas for one run. For a queue, `slots` says how many processes consume it, and `priority` which priority
+    its messages have. `home` answers the plan that a body belongs to, and its number there.
     """
 
     def __init__(
@@ -106,13 +100,13 @@ class Canvas:
         run_id: str,
         home: Callable[[int], tuple[Plan, int] | None],
         slots: Callable[[str], int],
-        priority: int | None = None,
+        priority: Callable[[str], int | None] | None = None,
     ) -> None:
         self._app = app
         self._home = home
         self._run = run_id
         self._slots = slots
-        self._options = {} if priority is None else {"priority": priority}
+        self._priority = priority
 
     def build(self, opened: Sequence[ReadyStep]) -> list[Signature]:
         """Return the canvas that brings workers to these steps."""
@@ -138,7 +132,8 @@ class Canvas:
     def message(self, queue: str, focus: str = "") -> Signature:
         """Make one message: there is ready work of this run on `queue`, first of all `focus`."""
         kwargs = {"run": self._run, "queue": queue} | ({"focus": focus} if focus else {})
-        return self._app.signature(WORK, kwargs=kwargs, immutable=True, queue=queue, **self._options)
+        options = {"priority": self._priority(queue)} if self._priority else {}
+        return self._app.signature(WORK, kwargs=kwargs, immutable=True, queue=queue, **options)
 
     def fan_out(self, step: ReadyStep) -> Signature:
         """Make a chord: header messages claim items, the body is the step that follows the join.
@@ -196,11 +191,6 @@ def _size(links: Sequence[Signature]) -> float:
     """What a chain's first message will take: its own arguments twice, the other links in base64 with two ids each."""
     first, rest = links[0], links[1:]
     return 1_000 + 7 / 3 * len(json.dumps(first.kwargs)) + 4 / 3 * (len(json.dumps(rest)) + 105 * len(rest))
-
-
-def counts_chords(app: Celery) -> bool:
-    """Return whether the app's result backend counts the members of chords; others poll, or wait for ever."""
-    return type(app.backend).__module__ == "celery.backends.redis"
 
 
 def describe(plan: Plan, slots: int = 2) -> Iterator[str]:

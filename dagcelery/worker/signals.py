@@ -32,7 +32,7 @@ from dagcelery.engine.pieces import PieceFilter, TailHandler, keep_tails_of
 from dagcelery.engine.run_view import RunView
 from dagcelery.payload import failures
 from dagcelery.store.records import CLOSE, Claim, Completed, PieceId, Response, Scope, TaskResult
-from dagcelery.worker.sender import LINK, WORK
+from dagcelery.worker.messages import LINK, WORK
 
 log = quiet_logger(__name__)
 

@@ -64,7 +64,7 @@ LAST = "compat"
 THIRD_PARTY: dict[str, set[str]] = {
     "celery": {"worker", "local", "cli/targets", "testing"},
     "billiard": {"worker", "local/ready_worker"},
-    "kombu": {"worker/heartbeat"},
+    "kombu": {"worker/heartbeat", "worker/messages"},
     "redis": {"store/redis", "testing"},
     "lupa": {"store/in_process"},
     "cloudpickle": {"payload"},

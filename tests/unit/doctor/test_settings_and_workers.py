@@ -196,6 +196,43 @@ def test_a_worker_that_may_grow_takes_as_many_messages_as_it_may_have_processes(
     assert list(checks.check_hoarders(context)) == []
 
 
+def test_what_an_app_says_of_its_tasks_alone_is_noted(context: Make) -> None:
+    assert found(context(), checks.check_own_messages) == []
+    conf = {"task_time_limit": 9, "task_annotations": {"*": {"rate_limit": "1/s"}, "theirs": {"time_limit": 1}}}
+    assert [told.partition(" does not hold")[0] for _, told in found(context(**conf), checks.check_own_messages)] == [
+        "task_time_limit = 9",
+        "rate_limit in task_annotations",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("conf", "expected"),
+    [
+        ({"accept_content": []}, ("serious", "accept_content of the app is []; let it have 'json'")),
+        (
+            {"task_always_eager": True},
+            ("warning", "task_always_eager is set: runs are executed where they are submitted"),
+        ),
+    ],
+)
+def test_an_app_whose_workers_would_get_no_message_of_ours_is_told(
+    context: Make, conf: dict[str, Any], expected: tuple[str, str]
+) -> None:
+    ((severity, told),) = found(context(**conf), checks.check_own_messages)
+    assert (severity, told[: len(expected[1])]) == expected
+
+
+def test_a_queue_that_a_run_needs_and_the_app_may_not_make_is_serious(context: Make) -> None:
+    from . import doctored
+
+    maker, strict = context(), context(task_create_missing_queues=False)
+    run = Client(maker.settings, maker.app).submit(doctored.both)
+    told = [text for severity, text in found(strict, checks.check_queues) if severity == "serious"]
+    run.cancel()
+    assert "no message can be sent to the queue 'gpu', for which such runs as" in told[1]
+    assert "name the queue in task_queues of the app" in told[1]
+
+
 def test_a_queue_that_a_run_needs_and_nobody_consumes_is_serious(hospital: Cluster) -> None:
     from . import doctored
 

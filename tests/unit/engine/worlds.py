@@ -15,6 +15,7 @@ from dagcelery.engine.hooks import Listener
 from dagcelery.engine.run_view import RunView
 from dagcelery.engine.worker_loop import Engine
 from dagcelery.payload.signing import Keyring
+from dagcelery.planner.plan import Plan
 from dagcelery.settings import Settings
 from dagcelery.store.in_process import store_in_process
 from dagcelery.store.protocol import Store
@@ -67,6 +68,9 @@ class Post:
         self.sent: list[Message] = []
         self._slots = slots
         self._app = celery_app()
+
+    def check(self, plan: Plan) -> None:
+        """Every queue can be sent to."""
 
     def start(self, view: RunView, opened: Sequence[ReadyStep], *, is_new: bool = False) -> None:
         """Take the messages of the canvas that workers would send."""

@@ -35,9 +35,9 @@ def consumer(worker: Any) -> Any:
 
 @pytest.fixture
 def heartbeat(announced: Announced, consumer: Any) -> Heartbeat:
-    fleet = SimpleNamespace(heartbeat=lambda _, queues, slots, *others: announced.append((list(queues), slots)))
+    fleet = SimpleNamespace(heartbeat=lambda _, queues, slots, *others, yields: announced.append((list(queues), slots)))
     store, keyring = SimpleNamespace(fleet=fleet), SimpleNamespace(ids=())
-    context: Any = SimpleNamespace(settings=Settings(), store=store, keyring=keyring)
+    context: Any = SimpleNamespace(settings=Settings(), later_priority=None, store=store, keyring=keyring)
     return Heartbeat(context, "worker", consumer)
 
 
