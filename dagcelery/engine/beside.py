@@ -33,7 +33,7 @@ from dagcelery.engine.io import Reader, Rows
 from dagcelery.engine.pieces import enter, executing_claim
 from dagcelery.engine.run_view import RunView
 from dagcelery.errors import TimeLimitExceeded
-from dagcelery.planner.plan import Step
+from dagcelery.planner.plan import Plan, Step
 from dagcelery.settings import Settings
 from dagcelery.store.records import Claim, TaskResult
 
@@ -50,9 +50,15 @@ class Awaited(Execution):
     """The execution of one piece: begun, awaited by `Lanes`, and ended."""
 
     def __init__(
-        self, view: RunView, claim: Claim, settings: Settings, listener: Listener | None, rows: Callable[[], Rows]
+        self,
+        view: RunView,
+        claim: Claim,
+        settings: Settings,
+        check: Callable[[Plan], object],
+        listener: Listener | None,
+        rows: Callable[[], Rows],
     ) -> None:
-        super().__init__(view, claim, settings, lambda plan: None, listener)
+        super().__init__(view, claim, settings, check, listener)
         self.claim = claim
         self.limit: Limit | None = None
         self.context = self._contexts.new()
@@ -335,7 +341,9 @@ def can_await() -> bool:
     return asyncio._get_running_loop() is None and not loop_of_thread().is_shared
 
 
-def awaited(view: RunView, granted: Claim, settings: Settings, listener: Listener | None) -> Iterator[Awaited]:
+def awaited(
+    view: RunView, granted: Claim, settings: Settings, check: Callable[[Plan], object], listener: Listener | None
+) -> Iterator[Awaited]:
     """Yield the pieces of a claim that was granted for several: items of one range, or a step that runs once."""
     rows: list[Rows] = []
 
@@ -350,4 +358,4 @@ def awaited(view: RunView, granted: Claim, settings: Settings, listener: Listene
 
     several = (replace(granted, lo=lo, hi=lo + 1, values={}, blocks={}) for lo in range(granted.lo, granted.hi))
     for claim in several if granted.lo >= 0 else [granted]:
-        yield Awaited(view, claim, settings, listener, read)
+        yield Awaited(view, claim, settings, check, listener, read)

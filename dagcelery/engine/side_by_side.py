@@ -81,7 +81,7 @@ class SideBySide:
     def _begin(self, lanes: Lanes, claims: Sequence[Claim]) -> None:
         engine, view = self._engine, self._loop._view
         for granted in claims:
-            for piece in awaited(view, granted, engine.settings, self._loop._listener(granted)):
+            for piece in awaited(view, granted, engine.settings, engine.sender.check, self._loop._listener(granted)):
                 lanes.start(piece)
 
     def _more(self, lanes: Lanes, focus: str) -> Response:

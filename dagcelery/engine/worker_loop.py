@@ -235,8 +235,9 @@ class WorkerLoop:
         return self._engine.durations.batch_size(program.clock_key(body, claim.step)) > 0
 
     def _execute(self, claim: Claim) -> TaskResult:
-        engine = self._engine
-        result = Execution(self._view, claim, engine.settings, engine.sender.check, self._listener(claim)).run()
+        result = Execution(
+            self._view, claim, self._engine.settings, self._engine.sender.check, self._listener(claim)
+        ).run()
         if not result.is_refused:
             self._engine.durations.add(self._clock_key(claim), seconds_each(claim, result))
         return result

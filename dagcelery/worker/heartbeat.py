@@ -314,7 +314,8 @@ class Reported(Request):
         super().on_accepted(pid, time_accepted)
         reference: Any = getattr(self, "_apply_result", None)
         job = reference and reference()
-        if job is not None and (job._soft_timeout or job._timeout):
+        # A thread's has neither.
+        if getattr(job, "_soft_timeout", None) or getattr(job, "_timeout", None):
             job._soft_timeout = job._timeout = None
             if job._on_timeout_cancel:
                 job._on_timeout_cancel(job)

@@ -37,7 +37,7 @@ def shift() -> Iterator[Site]:
 
 def ended(made: Site, name: str) -> int | None:
     process = made.workers[name].process
-    eventually(lambda: not process.is_alive)
+    eventually(lambda: not process.is_alive, 60)  # a child that is replaced may wait 30 s for billiard's main process
     return process.exit_code
 
 
