@@ -93,9 +93,9 @@ class Reader:
             # Errors show the document's own lines.
             ast.increment_lineno(statement, block.line)
             if not isinstance(statement, ast.Expr):
-                exec(compile(ast.Module([statement], []), str(document), "exec"), self.names)
+                exec(compile(ast.Module([statement], []), str(document), "exec", dont_inherit=True), self.names)
                 continue
-            value = eval(compile(ast.Expression(statement.value), str(document), "eval"), self.names)
+            value = eval(compile(ast.Expression(statement.value), str(document), "eval", dont_inherit=True), self.names)
             assert statement.end_lineno is not None
             stated = lines[statement.end_lineno - block.line - 1].partition("  # ")[2]
             assert not stated or value == ast.literal_eval(stated), (document, statement.lineno)
