@@ -5,11 +5,12 @@ BIN := .venv/bin
 # Other brokers and stores than the embedded server; tests/workers/end_to_end/surroundings.py starts them.
 MATRIX := rabbitmq tls two-servers
 
-.PHONY: help install demo check test docs smoke test-matrix $(MATRIX:%=test-%) bench bench-peers chaos up down clean
+.PHONY: help install demo check test coverage docs smoke test-matrix $(MATRIX:%=test-%) bench bench-peers chaos up down clean
 
 help:
 	@echo "make demo     count the words of Python's standard library on two workers of this machine"
-	@echo "make test     run all tests, with coverage"
+	@echo "make test     run all tests"
+	@echo "make coverage run all tests, and say which lines none of them reaches; takes half as long again"
 	@echo "make test-matrix  the end-to-end tests on RabbitMQ, on a Redis with TLS, and with broker and store apart"
 	@echo "make smoke    crash, restart, routing, chord and chain with pytest-celery; in containers with TESTS_DOCKER=1"
 	@echo "make check    lint, check the format and the types"
@@ -33,6 +34,9 @@ check: .venv/dev
 	$(BIN)/mypy
 
 test: .venv/dev
+	$(BIN)/pytest --numprocesses=logical --dist=loadfile
+
+coverage: .venv/dev
 	$(BIN)/pytest --numprocesses=logical --dist=loadfile --cov --cov-report=term-missing:skip-covered
 
 docs: .venv/docs
