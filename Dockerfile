@@ -7,6 +7,7 @@ FROM ${BASE_IMAGE} AS built
 WORKDIR /src
 # Dependencies first, since they change least: a change of the code alone does not reinstall them.
 COPY pyproject.toml README.md LICENSE ./
+COPY worker_config worker_config
 RUN mkdir dagcelery && touch dagcelery/__init__.py \
  && python -m venv /opt/dagcelery \
  && /opt/dagcelery/bin/pip install --no-cache-dir '.[yaml,web]' 'flower>=2.0' 'fastapi>=0.135'

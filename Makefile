@@ -5,18 +5,20 @@ BIN := .venv/bin
 # Other brokers and stores than the embedded server; tests/workers/end_to_end/surroundings.py starts them.
 MATRIX := rabbitmq tls two-servers sentinel cluster
 
-.PHONY: help install demo check test smoke test-matrix $(MATRIX:%=test-%) bench bench-peers chaos up down clean
+.PHONY: help install demo check test coverage docs smoke test-matrix $(MATRIX:%=test-%) bench bench-peers chaos up down clean
 
 help:
 	@echo "make demo     count the words of Python's standard library on two workers of this machine"
-	@echo "make test     run all tests, with coverage"
+	@echo "make test     run all tests"
+	@echo "make coverage run all tests, and say which lines none of them reaches; takes half as long again"
 	@echo "make test-matrix  the end-to-end tests on RabbitMQ, on a Redis with TLS, with broker and store apart, on Sentinels, on a cluster"
 	@echo "make smoke    crash, restart, routing, chord and chain with pytest-celery; in containers with TESTS_DOCKER=1"
 	@echo "make check    lint, check the format and the types"
+	@echo "make docs     build the documents as a site, in docs/_build"
 	@echo "make bench    measure, side by side with plain Celery and with what it costs at least"
 	@echo "make bench-peers  measure, side by side with Ray, Dask and DBOS"
 	@echo "make chaos    prove that runs end correctly whatever dies: N=1000 runs with faults, SEED= to replay"
-	@echo "make up       run Redis, workers and Flower in containers, with the secrets that README.md, Deploy, names"
+	@echo "make up       run Redis, workers and Flower in containers, with the secrets that docs/howto/deploy.md names"
 	@echo "make down     stop them; Redis keeps its data"
 	@echo "make install  install for development into .venv"
 	@echo "make clean    remove everything that the above made"
@@ -32,7 +34,14 @@ check: .venv/dev
 	$(BIN)/mypy
 
 test: .venv/dev
+	$(BIN)/pytest --numprocesses=logical --dist=loadfile
+
+coverage: .venv/dev
 	$(BIN)/pytest --numprocesses=logical --dist=loadfile --cov --cov-report=term-missing:skip-covered
+
+docs: .venv/docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -b dirhtml docs docs/_build/site
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -q -b linkcheck docs docs/_build/links
 
 smoke: .venv/dev
 	$(BIN)/pytest tests/workers/smoke
@@ -63,11 +72,11 @@ down:
 	docker compose down
 
 # One file for each set of extras that is installed: .venv/local, .venv/dev, and so on.
-.venv/local .venv/dev .venv/bench .venv/bench-peers: .venv/%: pyproject.toml
+.venv/local .venv/dev .venv/docs .venv/bench .venv/bench-peers: .venv/%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .dagcelery .coverage .coverage.* htmlcov dist build
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .dagcelery .coverage .coverage.* htmlcov dist build docs/_build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -112,13 +112,15 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = ["errors", *(name for name in _HOME_OF if name != "app")]
-__version__ = "0.1.0"
-
-if not TYPE_CHECKING:
+if TYPE_CHECKING:
+    __version__: str
+else:
 
     def __getattr__(name: str) -> Any:
         if name == "errors":
             return import_module("dagcelery.errors")
+        if name == "__version__":
+            return import_module("importlib.metadata").version("dagcelery")
         if name not in _HOME_OF:
             raise AttributeError(f"module 'dagcelery' has no attribute '{name}'")
         value = globals()[name] = getattr(import_module(f"dagcelery.{_HOME_OF[name]}"), name)

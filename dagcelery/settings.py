@@ -191,8 +191,8 @@ def _setting(default: Any, check: Callable[[Any], Flaw], meaning: str, *, is_sec
 class Settings:
     """The settings of a process, valid once they exist; InvalidSetting names the one that is not.
 
-    Durations are in seconds, sizes in bytes. An empty URL means that another setting decides. README.md shows this
-    table, and a test compares them.
+    Durations are in seconds, sizes in bytes. An empty URL means that another setting decides. the reference of the
+    documents is made of this.
     """
 
     broker_url: str = _setting("", _broker_url, "where Celery sends messages", is_secret=True)
@@ -253,7 +253,7 @@ class Settings:
         8 * _MB, _count, "how much of a list is held in memory while it is split, before a temporary file is used"
     )
     spill_url: str = _setting(
-        "", _folder_url, "where [large values](#large-values) are kept as files; empty: in the store", is_secret=True
+        "", _folder_url, "where large values are kept as files; empty: in the store", is_secret=True
     )
     spill_bytes: int = _setting(_MB, _count, "the largest value, or block of a list, that is not put into a file")
     cache_directory: str = _setting(
@@ -265,13 +265,13 @@ class Settings:
     smtp_url: str = _setting(
         "",
         _smtp_url,
-        "the server through which workers send [mails](#mails): `smtps://user:password@host:465` (TLS), "
+        "the server through which workers send mails: `smtps://user:password@host:465` (TLS), "
         "`smtp+starttls://user:password@host:587` or `smtp://host:25` (neither)",
         is_secret=True,
     )
     smtp_from: str = _setting("", _address, "the sender of these mails; empty: the user in `DAGCELERY_SMTP_URL`")
     run_url: str = _setting("", _page_url, "a page that mails link to, with `{run}` for the id of the run")
-    flower_url: str = _setting("", _page_url, "where Flower is, for links from the [page](docs/page.md) of a run")
+    flower_url: str = _setting("", _page_url, "where Flower is, for links from the page of a run")
     trace_link: str = _setting(
         "", _page_url, "a page of traces that the page of a run links to, with `{run}` and `{node}` in it"
     )
@@ -303,7 +303,7 @@ class Settings:
     log_tail_lines: int = _setting(
         50,
         _count_or_none,
-        "how many of the last lines that a piece logs are kept [with its run](#what-pieces-log); 0: none",
+        "how many of the last lines that a piece logs are kept with its run; 0: none",
     )
 
     def __post_init__(self) -> None:

@@ -9,13 +9,16 @@ from __future__ import annotations
 import glob
 import os
 import re
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar, get_args
 
 import click
 
+import dagcelery
 from dagcelery import client, draw
 from dagcelery.cli import export, metrics, page, runs, show, workers
 from dagcelery.cli.runs import as_json, canvas_lines, run_to_its_end, running, to_json
@@ -91,6 +94,24 @@ def config() -> None:
 
     Modules are looked for in the working directory, then in the file's own folder and in the one above it.
     """
+
+
+@config.command()
+@click.argument("directory")
+def init(directory: str) -> None:
+    """Copy what is needed to run workers into DIRECTORY: settings of Celery, Redis and Flower, units, queues.
+
+    It must not be there yet, and each file says what it is for.
+    """
+    package = Path(dagcelery.__file__).parent
+    # A checkout that is installed to be edited has them beside the package.
+    source = next(each for each in (package / "worker_config", package.parent / "worker_config") if each.is_dir())
+    try:
+        shutil.copytree(source, directory, ignore=shutil.ignore_patterns("__pycache__"))
+    except OSError as error:
+        raise click.ClickException(f"{directory} cannot be written: {error.strerror}; name a new folder") from error
+    for path in sorted(each for each in Path(directory).rglob("*") if each.is_file()):
+        click.echo(plain(str(path)))
 
 
 @config.command()

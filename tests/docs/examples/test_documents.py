@@ -93,9 +93,9 @@ class Reader:
             # Errors show the document's own lines.
             ast.increment_lineno(statement, block.line)
             if not isinstance(statement, ast.Expr):
-                exec(compile(ast.Module([statement], []), str(document), "exec"), self.names)
+                exec(compile(ast.Module([statement], []), str(document), "exec", dont_inherit=True), self.names)
                 continue
-            value = eval(compile(ast.Expression(statement.value), str(document), "eval"), self.names)
+            value = eval(compile(ast.Expression(statement.value), str(document), "eval", dont_inherit=True), self.names)
             assert statement.end_lineno is not None
             stated = lines[statement.end_lineno - block.line - 1].partition("  # ")[2]
             assert not stated or value == ast.literal_eval(stated), (document, statement.lineno)
@@ -166,30 +166,23 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
             del sys.modules[name]
 
 
-@pytest.mark.timeout(600)  # the README runs some thirty programs
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("document", [path for path in DOCUMENTS if path.exists()], ids=lambda path: path.name)
 def test_what_a_document_says_runs(document: Path, reader: Reader) -> None:
     reader.follow(document)
 
 
-def rows_of_settings() -> Iterator[str]:
-    """Yield a row of the README's table for each setting, in the order of their fields."""
-    for setting in dataclasses.fields(Settings):
-        default = "" if setting.default in ("", ()) else str(setting.default).removesuffix(".0")
-        unit = next((unit for unit in ("seconds", "bytes") if setting.name.endswith(unit)), "")
-        cells = (f"`DAGCELERY_{setting.name.upper()}`", default, unit, setting.metadata["meaning"])
-        yield f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |")
-
-
-def test_the_table_of_settings_is_that_of_the_package() -> None:
-    rows = list(rows_of_settings())
-    assert "\n".join(rows) in (ROOT / "README.md").read_text(), "\n".join(["the table should be:", *rows])
-
-
 def test_the_table_of_examples_is_complete() -> None:
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "docs" / "examples.md").read_text()
     for path in (ROOT / "examples").glob("*.py"):
         assert f"`{path.name}`" in text, path.name
+
+
+def test_the_page_of_an_error_is_where_its_traceback_says() -> None:
+    (note,) = errors.KeyReused("key 'a'", "belongs to another run", "choose another one").__notes__
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        site = tomllib.load(file)["project"]["urls"]["Documentation"]
+    assert note == f"See {site}reference/errors/#keyreused"
 
 
 def test_every_verb_every_extra_and_every_folder_of_tests_is_named() -> None:
@@ -198,18 +191,18 @@ def test_every_verb_every_extra_and_every_folder_of_tests_is_named() -> None:
     assert verbs is not None
     assert set(re.findall(r"\w+", verbs[1])) == set(dag.commands)
     with (ROOT / "pyproject.toml").open("rb") as file:
-        extras = tomllib.load(file)["project"]["optional-dependencies"].keys() - {"dev", "bench"}
+        extras = tomllib.load(file)["project"]["optional-dependencies"].keys() - {"dev", "docs", "bench", "bench-peers"}
     assert [extra for extra in extras if not re.search(rf"dagcelery\[{extra}\]|`{extra}`", readme)] == []
     folders = {path.parent.name for path in (ROOT / "tests").glob("*/__init__.py")}
     assert [name for name in folders if f"`tests/{name}`" not in guide] == []
 
 
-def test_errors_and_actions_of_log_lines_that_the_readme_lists_are_there() -> None:
-    text = (ROOT / "README.md").read_text()
-    told = text.partition("All errors derive from")[2].partition("\n## ")[0]
+def test_errors_and_actions_of_log_lines_that_documents_list_are_there() -> None:
+    told = (ROOT / "docs" / "reference" / "errors.md").read_text().partition("All errors derive from")[2]
     named = set(re.findall(r"`([A-Z]\w+)`", told))
     assert {"NodeFailed", "CodeUnknown", "NotSent"} <= named
     assert [name for name in named if not hasattr(errors, name)] == []
+    text = (ROOT / "docs" / "howto" / "logs.md").read_text()
     table = re.findall(r"^\| (?:ERROR|WARNING|INFO) \|.*\| (.*) \|$", text, re.M)
     actions = {action for cell in table for action in re.findall(r"`(\w+)`", cell)}
     source = "".join(path.read_text() for path in (ROOT / "dagcelery").rglob("*.py"))

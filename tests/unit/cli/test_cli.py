@@ -16,6 +16,7 @@ import pytest
 from click.testing import Result
 from rich.console import Console
 
+from checkout import ROOT
 from dagcelery.cli import show_run
 from dagcelery.cli.commands import to_json
 from dagcelery.cli.runs import bar, chosen, counts, table
@@ -367,3 +368,16 @@ def test_ctrl_c_is_the_commands_to_answer() -> None:
 def test_a_command_is_ended_along_with_dev() -> None:
     with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)), ended_by_signals():
         exit_code(["/bin/sh", "-c", "sleep 0.3; kill -TERM $PPID; exec sleep 60"], {})
+
+
+def test_config_init_copies_what_is_deployed_and_overwrites_nothing(cli: Cli, tmp_path: Path) -> None:
+    target = tmp_path / "config"
+    said = cli("config", "init", str(target))
+    assert {Path(line).relative_to(target) for line in said.stdout.splitlines()} == {
+        path.relative_to(ROOT / "worker_config")
+        for path in (ROOT / "worker_config").rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+    (target / "redis.conf").write_text("mine")
+    assert "name a new folder" in cli("config", "init", str(target)).stderr
+    assert (target / "redis.conf").read_text() == "mine"
