@@ -12,6 +12,17 @@ _E = TypeVar("_E", bound="type[Record]")
 
 _REQUIRED: Final = object()
 
+_PAGE: Final = "https://dagcelery.readthedocs.io/en/stable/reference/errors/"
+
+
+def page_of(error: BaseException, module: str) -> str:
+    """Return where the documents tell of an error, or of the nearest class above it that `module` has.
+
+    Tracebacks show it in a note. It is no part of the text, which stands in logs, lists and mails as well.
+    """
+    known = next(kind for kind in type(error).__mro__ if kind.__module__ == module)
+    return f"{_PAGE}#{known.__name__.lower()}"
+
 
 class _Unasked:
     def __init__(self, value: object) -> None:

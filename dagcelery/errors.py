@@ -54,13 +54,9 @@ pickle, copy and result backends that rebuild ``cls(*args)``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from dagcelery.error_records import Record as _Record
-from dagcelery.error_records import record, unasked
-
-PAGE: Final = "https://dagcelery.readthedocs.io/en/stable/reference/errors/"
-"""Where each error has a section; tracebacks name it in a note, not in the text, which is also for logs and lists."""
+from dagcelery.error_records import page_of, record, unasked
 
 
 @record
@@ -74,8 +70,7 @@ class DagceleryError(_Record):
     def __post_init__(self) -> None:
         self.args = tuple(getattr(self, name) for name in self._fields)
         self.culprit, self.problem, self.remedy = self._parts()
-        known = next(kind for kind in type(self).__mro__ if kind.__module__ == __name__)
-        self.add_note(f"See {PAGE}#{known.__name__.lower()}")
+        self.add_note(f"See {page_of(self, __name__)}")
 
     def _parts(self) -> tuple[str, str, str]:
         """Return culprit, problem and remedy; where a serializer says why with an exception, its text."""

@@ -214,7 +214,7 @@ PREFORK, THREADS, SOLO = (f"celery.concurrency.{pool}" for pool in ("prefork", "
 
 def check(worker: Any) -> None:
     """Raise NotConfigured for a worker that could not do its work."""
-    _refuse_store(app_context_of(worker.app).engine.store)
+    _ = app_context_of(worker.app).engine
     pool, kinds = worker.pool_cls, [kind.__module__ for kind in worker.pool_cls.__mro__]
     if not set(kinds).intersection({PREFORK, THREADS, SOLO}):
         remedy = "start it with --pool prefork, threads or solo"
@@ -234,6 +234,7 @@ class Prepared(bootsteps.StartStopStep):
         super().__init__(worker, **options)
         try:
             check(worker)
+            _refuse_store(app_context_of(worker.app).store)
         except DagceleryError as error:
             if worker.logfile:  # a detached worker has no other output
                 log.critical("%s", error, extra={"action": "refused"})

@@ -25,7 +25,8 @@ def settings() -> Iterator[str]:
     for setting in dataclasses.fields(Settings):
         default = "" if setting.default in ("", ()) else f"`{str(setting.default).removesuffix('.0')}`"
         unit = next((unit for unit in ("seconds", "bytes") if setting.name.endswith(unit)), "")
-        yield f"| `DAGCELERY_{setting.name.upper()}` | {default} | {unit} | {_cell(setting.metadata['meaning']).replace('](docs/', '](../')} |"
+        meaning = _cell(setting.metadata["meaning"]).replace("](docs/", "](../")
+        yield f"| `DAGCELERY_{setting.name.upper()}` | {default} | {unit} | {meaning} |"
 
 
 def task_options() -> Iterator[str]:

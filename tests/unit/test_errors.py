@@ -119,7 +119,7 @@ def test_waiting_in_vain_is_a_timeout() -> None:
 
 
 def test_the_remote_traceback_is_printed_below_a_failed_node() -> None:
-    (note,) = errors.NodeFailed("fit", "ValueError", "no rows", "Traceback\n  File x").__notes__
+    note, _ = errors.NodeFailed("fit", "ValueError", "no rows", "Traceback\n  File x").__notes__
     assert "fit" in note
     assert "File x" in note
 
