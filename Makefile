@@ -37,8 +37,8 @@ test: .venv/dev
 smoke: .venv/dev
 	$(BIN)/pytest tests/workers/smoke
 
-# Three to four minutes on two cores. Needs rabbitmq-server, redis-server and openssl on this machine; if one of them
-# is missing, its tests are shown as SKIPPED, with the package to install. RabbitMQ gets the whole suite; the other two
+# Seven to eight minutes on two cores. Needs rabbitmq-server, redis-server and openssl on this machine; if one of them
+# is missing, its tests are shown as SKIPPED, with the package to install. RabbitMQ gets the whole suite; the others
 # differ from `make test` in addresses only, so tests of times, deaths and quotas are left out there.
 test-matrix: $(MATRIX:%=test-%)
 
