@@ -46,9 +46,8 @@
     ├── NotSent
     └── PlanVersionUnsupported
 
-An error is a record. It has three parts, which `str()` joins: the culprit, the problem and the remedy. Its constructor
-takes these, or the facts from which `_parts` makes them. ``args`` are the constructor's arguments, so it survives
-pickle, copy and result backends that rebuild ``cls(*args)``.
+An error is a record. `str()` joins its three parts: the culprit, the problem and the remedy. Its constructor takes these,
+or facts of which `_parts` makes them. ``args`` are these arguments, so it survives pickle and copy, by ``cls(*args)``.
 """
 
 from __future__ import annotations
