@@ -46,8 +46,8 @@
     ├── NotSent
     └── PlanVersionUnsupported
 
-An error is a record. `str()` joins its three parts: the culprit, the problem and the remedy. Its constructor takes these,
-or facts of which `_parts` makes them. ``args`` are these arguments, so it survives pickle and copy, by ``cls(*args)``.
+An error is a record. `str()` joins its three parts: the culprit, the problem and the remedy. Its constructor takes
+these, or facts of which `_parts` makes them. ``args`` are these arguments, so it survives pickle, by ``cls(*args)``.
 """
 
 from __future__ import annotations

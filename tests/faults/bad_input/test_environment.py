@@ -115,7 +115,9 @@ def test_no_variable_at_all_is_told_with_every_remedy(environment: pytest.Monkey
 
 def test_a_database_that_the_store_does_not_have_is_named(environment: pytest.MonkeyPatch, server: Server) -> None:
     environment.setenv("DAGCELERY_STORE_URL", f"{server.url.rsplit('/', 1)[0]}/99")
-    with pytest.raises(StoreUnavailable, match=r"/99 does not answer.*out of range.*DAGCELERY_STORE_URL"):
+    with pytest.raises(
+        StoreUnavailable, match=r"/99 refuses a command: .*out of range; name a database.*DAGCELERY_STORE_URL"
+    ):
         submit(map_reduce, {"n": 3})
 
 

@@ -44,12 +44,12 @@ def test_objects_of_a_function_that_travels_by_value_too(at: Site) -> None:
 
 
 def test_objects_of_a_module_that_is_sent_along(at: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "beside.py").write_text("import dataclasses\n@dataclasses.dataclass\nclass Point:\n    x: int\n")
+    (tmp_path / "points.py").write_text("import dataclasses\n@dataclasses.dataclass\nclass Point:\n    x: int\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    import beside
+    import points
 
-    @task(by_value="beside")
-    def moved(point: beside.Point) -> beside.Point:
+    @task(by_value="points")
+    def moved(point: points.Point) -> points.Point:
         return type(point)(point.x + 1)
 
-    assert moved.submit(beside.Point(1)).result(timeout=SECONDS) == beside.Point(2)
+    assert moved.submit(points.Point(1)).result(timeout=SECONDS) == points.Point(2)
