@@ -24,7 +24,7 @@ REMEDIES = {
     "InvalidDag": "Follow the text: it names the line of the body, or the option. [What a body may "
     "say](../bodies.md) has the rules.",
     "InvalidDagType": "Pass an object of the type that the text names.",
-    "InvalidLocation": "Choose a folder that exists, is empty where that matters, and can be written.",
+    "InvalidLocation": "Name another file or folder, as the text says: mostly one that can be written and is not there yet.",
     "InvalidParameters": "Pass the parameters that the DAG has, with the types that its serializers take.",
     "InvalidSetting": "Correct the environment variable or argument that the text names. The "
     "[settings](settings.md) list them.",
@@ -44,8 +44,8 @@ REMEDIES = {
     "NotStarted": "Start workers for that queue, more of them, or give the task a longer `start_within`.",
     "PayloadTooLarge": "Pass a path or a key in place of the value, raise `DAGCELERY_MAX_PAYLOAD_BYTES`, or "
     "keep [large values as files](../howto/large_values.md).",
-    "PieceDied": "Look in the worker's machine for what ended it, mostly the kernel for lack of "
-    "memory; then `resume()`.",
+    "PieceDied": "Look in the logs of workers and of the kernel for what ended them, mostly a lack of memory; or let "
+    "workers finish the piece when they are stopped. Then `resume()`.",
     "PlanVersionUnsupported": "Bring the two to one version of dagcelery, or keep a worker of the old one until its "
     "runs are over. See [upgrades](../howto/upgrade.md).",
     "ResultTimeout": "Ask again, or wait longer: the run goes on. The text says what it waits for; if that "
