@@ -65,7 +65,7 @@ class Loop:
         """Other pieces are awaited in it, which go on when this coroutine has ended."""
 
     def __del__(self) -> None:
-        if self.can_run and not sys.is_finalizing():  # then the threads that closing needs cannot start: it would wait
+        if not sys.is_finalizing() and self.can_run:  # then the threads that closing needs cannot start: it would wait
             with suppress(Exception):
                 self._runner.close()
 

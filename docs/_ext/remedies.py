@@ -24,7 +24,7 @@ REMEDIES = {
     "InvalidDag": "Follow the text: it names the line of the body, or the option. [What a body may "
     "say](../bodies.md) has the rules.",
     "InvalidDagType": "Pass an object of the type that the text names.",
-    "InvalidLocation": "Name another file or folder, as the text says: mostly one that can be written and is not there yet.",
+    "InvalidLocation": "Name another file or folder, as the text says: mostly one that is not there yet.",
     "InvalidParameters": "Pass the parameters that the DAG has, with the types that its serializers take.",
     "InvalidSetting": "Correct the environment variable or argument that the text names. The "
     "[settings](settings.md) list them.",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -325,3 +327,9 @@ def test_beside_a_running_loop_a_limit_ends_the_coroutine_in_the_other_thread_as
     replaced = signal.getsignal(signal.SIGALRM)
     asyncio.run(within())
     assert signal.getsignal(signal.SIGALRM) is replaced
+
+
+def test_a_process_that_ends_with_a_loop_it_never_used_says_nothing() -> None:
+    program = "import builtins; from dagcelery.engine.attempts import Loop; builtins.kept = Loop()"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    assert ended.stderr == ""
