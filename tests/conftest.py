@@ -40,7 +40,8 @@ LONG = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long: begun last, one file would keep one core busy while the others have nothing to do."""
     places = [Path(__file__).parent / folder for folder in LONG]
-    items.sort(key=lambda item: [not item.path.is_relative_to(place) for place in places])
+    order = {path: [not path.is_relative_to(place) for place in places] for path in {item.path for item in items}}
+    items.sort(key=lambda item: order[item.path])
 
 
 @pytest.fixture(scope="session")
