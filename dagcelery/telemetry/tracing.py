@@ -407,9 +407,9 @@ class Tracing(Listener):
             self._end_run(tracer, record, None)
 
     def _end_run(self, tracer: Tracer, record: RunRecord, error: Mapping[str, str] | None) -> None:
-        """Emit the span of a run from its submit to its end; of one that was resumed a further span below that."""
+        """Emit the span of a run from its submit to the first end that is told; of each further one a span below it."""
         traced, root = self._traced(tracer, record.id, lambda: record), scope_span_id(record.id, ROOT)
-        is_first = record.epoch == 1 or not record.pauses
+        is_first = record.untold == record.epoch - 1 or not record.pauses
         began = record.created if is_first else record.pauses[-1][1]
         about = {"dagcelery.state": record.state, "dagcelery.epoch": record.epoch}
         span = self._start(
