@@ -1,6 +1,6 @@
 """What is counted of runs and pieces, for Prometheus: in each process as it happens, and in the store once a second.
 
-It is counted where somebody wants it: of a small node it takes a hundredth.
+It is counted where somebody wants it: for a small node it is some hundredths of the work (8 of 200 µs).
 
 The store has the counters, since the processes of a pool come and go: they only rise, whatever dies or starts again. A
 process adds up what it counts, and a thread of it sends that within a second, so that no piece pays a call to the
