@@ -15,6 +15,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from importlib import import_module
@@ -40,7 +41,9 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
-SERVING = re.compile(r"celery -A \S+ (worker|beat)\b|dagcelery (worker|ui|metrics)\b|dagcelery dev$|uvicorn ")
+SERVING = re.compile(
+    r"celery -A \S+ (worker|beat)\b|dagcelery (worker|ui|metrics)\b|dagcelery dev( --\w+ \w+)*$|uvicorn "
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +61,10 @@ def blocks(document: Path) -> list[Block]:
 class Reader:
     """Does what a document says, in a folder of its own."""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], own: pytest.MonkeyPatch) -> None:
         self.folder = folder
         self.environment = environment
+        self.own = own  # changes the environment of this process
         self.servers: list[subprocess.Popen[bytes]] = []
         self.names: dict[str, Any] = {"__name__": "document"}
 
@@ -107,6 +111,9 @@ class Reader:
         words = shlex.split(line, comments=True)
         if not words:
             return ""
+        if words[0] == "source":
+            self.source(self.folder / words[1])
+            return ""
         if words[0] == "make":
             return self.run(f"make -n -C {ROOT} {shlex.join(words[1:])}")
         if SERVING.match(line):
@@ -115,6 +122,17 @@ class Reader:
         if words[0] == "dagcelery":
             return self.verb(words[1:])
         return self.run(line)
+
+    def source(self, file: Path) -> None:
+        deadline = time.monotonic() + 60
+        while not (file.exists() and file.read_text().endswith("\n")):
+            assert time.monotonic() < deadline, (self.folder / "serving.log").read_text()
+            time.sleep(0.05)
+        for word in shlex.split(file.read_text().replace("export ", "")):
+            name, _, value = word.partition("=")
+            self.environment[name] = value
+            self.own.setenv(name, value)
+        forget_own_app(self.own)
 
     def run(self, line: str) -> str:
         done = subprocess.run(
@@ -139,6 +157,13 @@ class Reader:
             )
 
 
+def forget_own_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Our own app is made of the environment in which it is first imported.
+    set_default(None)
+    monkeypatch.delitem(sys.modules, "dagcelery.worker.own", raising=False)
+    monkeypatch.delattr("dagcelery.app", raising=False)
+
+
 @pytest.fixture
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
     """Someone who follows a document, with a server at hand and programs on PATH, and sweeps up afterwards."""
@@ -149,14 +174,11 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
         for name, value in local.environment.items():
             monkeypatch.setenv(name, value)
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        set_default(None)
-        # Our own app is made of the environment in which it is first imported.
-        monkeypatch.delitem(sys.modules, "dagcelery.worker.own", raising=False)
-        monkeypatch.delattr("dagcelery.app", raising=False)
+        forget_own_app(monkeypatch)
         plugins = {"PYTEST_PLUGINS": "dagcelery.testing.plugin"}  # as where dagcelery is installed
         port = {"UVICORN_PORT": str(*free_ports(1)), "SHOP_REDIS": local.broker_url.rpartition("/")[0]}
         monkeypatch.setenv("SHOP_REDIS", port["SHOP_REDIS"])
-        reader = Reader(tmp_path, os.environ | {"PATH": path} | plugins | port)
+        reader = Reader(tmp_path, os.environ | {"PATH": path} | plugins | port, monkeypatch)
         try:
             yield reader
         finally:
