@@ -15,6 +15,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,9 @@ FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 EXECUTED = ("python", "yaml", "bash")
 # So that a worker does not wait at its start, for a second, to learn of others.
 ALONE = ("--without-gossip", "--without-mingle")
-SERVING = re.compile(r"celery -A \S+ (worker|beat)\b|dagcelery (worker|ui|metrics)\b|dagcelery dev$|uvicorn ")
+SERVING = re.compile(
+    r"celery -A \S+ (worker|beat)\b|dagcelery (worker|ui|metrics)\b|dagcelery dev( --\w+ \w+)*$|uvicorn "
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +65,10 @@ def executed(documents: Iterable[Path]) -> list[Path]:
 class Reader:
     """Does what a document says, in a folder of its own."""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], own: pytest.MonkeyPatch) -> None:
         self.folder = folder
         self.environment = environment
+        self.own = own  # changes the environment of this process
         self.servers: list[subprocess.Popen[bytes]] = []
         self.names: dict[str, Any] = {"__name__": "document"}
 
@@ -111,6 +115,9 @@ class Reader:
         words = shlex.split(line, comments=True)
         if not words:
             return ""
+        if words[0] == "source":
+            self.source(self.folder / words[1])
+            return ""
         if words[0] == "make":
             return self.run(f"make -n -C {ROOT} {shlex.join(words[1:])}")
         if SERVING.match(line):
@@ -119,6 +126,17 @@ class Reader:
         if words[0] == "dagcelery":
             return self.verb(words[1:])
         return self.run(line)
+
+    def source(self, file: Path) -> None:
+        deadline = time.monotonic() + 60
+        while not (file.exists() and file.read_text().endswith("\n")):
+            assert time.monotonic() < deadline, (self.folder / "serving.log").read_text()
+            time.sleep(0.05)
+        for word in shlex.split(file.read_text().replace("export ", "")):
+            name, _, value = word.partition("=")
+            self.environment[name] = value
+            self.own.setenv(name, value)
+        forget_own_app(self.own)
 
     def run(self, line: str) -> str:
         done = subprocess.run(
@@ -146,6 +164,13 @@ class Reader:
             )
 
 
+def forget_own_app(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let our own app be made of the environment as it is now; returns the client that was the default one."""
+    monkeypatch.delitem(sys.modules, "dagcelery.worker.own", raising=False)
+    monkeypatch.delattr("dagcelery.app", raising=False)
+    return set_default(None)
+
+
 @pytest.fixture
 def reader(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
     """Someone who follows a document, with a server at hand and programs on PATH, and sweeps up afterwards."""
@@ -156,14 +181,11 @@ def reader(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.setenv("DAGCELERY_STORE_URL", server.url)
     monkeypatch.setenv("DAGCELERY_SIGNING_KEY", "a key")
     monkeypatch.setenv("SHOP_REDIS", server.url.rpartition("/")[0])
-    # Our own app is made of the environment in which it is first imported.
-    monkeypatch.delitem(sys.modules, "dagcelery.worker.own", raising=False)
-    monkeypatch.delattr("dagcelery.app", raising=False)
-    replaced = set_default(None)
+    replaced = forget_own_app(monkeypatch)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     plugins = {"PYTEST_PLUGINS": "dagcelery.testing.plugin"}  # as where dagcelery is installed
     port = {"UVICORN_PORT": str(*free_ports(1))}
-    reader = Reader(tmp_path, os.environ | {"PATH": path} | plugins | port)
+    reader = Reader(tmp_path, os.environ | {"PATH": path} | plugins | port, monkeypatch)
     try:
         yield reader
     finally:
