@@ -50,7 +50,7 @@ from dagcelery.worker.app import (
     shapes_log_of,
 )
 from dagcelery.worker.consumer import lasting
-from dagcelery.worker.forks import Undisturbed
+from dagcelery.worker.forks import let_fork, undisturbed
 from dagcelery.worker.messages import ignored
 from dagcelery.worker.process import is_worker_stopping
 from dagcelery.worker.signals import ENABLED, HOSTNAME, shape_logs
@@ -176,6 +176,7 @@ def _sweep(app_context: AppContext, runs: Sequence[str], lost: Lost, looked: Loo
     """Sweep runs; one that cannot be swept stops no other. Free processes are named as long as each gets a message."""
     free = sum(lost.free.values())
     for run_id in runs:
+        let_fork()
         if looked.wake_ups >= free:
             lost = replace(lost, free={})
         try:
@@ -355,12 +356,11 @@ class Repeated(threading.Thread):
         self._seconds = seconds
         self._act = act
         self._over = threading.Event()
-        self._undisturbed = Undisturbed()
 
     def run(self) -> None:
         """Act, wait, and act again."""
         while not self._over.wait(self._seconds):
-            with self._undisturbed:
+            with undisturbed():
                 carefully(self._act)
 
     def stop(self, patience_seconds: float = 2.0) -> None:
@@ -482,7 +482,7 @@ def _begin(sender: Any = None, **_: Any) -> None:
 
 def _examine(app_context: AppContext) -> None:
     """Say what is seriously wrong around this worker; it starts all the same."""
-    with Undisturbed():
+    with undisturbed():
         # By name: the doctor is a room above this one, and slow to import.
         log_serious = symbol_by_name("dagcelery.doctor:log_serious")
         carefully(lambda: log_serious(app_context))
