@@ -78,6 +78,7 @@ _MEANINGS: Final[tuple[tuple[tuple[type[Exception] | str, ...], type[StoreUnavai
         StoreRefused,
         "set DAGCELERY_KEY_PREFIX to what the user's rights let keys begin with, such as shop: for ~shop:*",
     ),
+    (("EXEC without MULTI",), StoreRefused, "give the user the right to open a transaction: ACL SETUSER ... +multi"),
     ((r"(ACL failure in script|The user executing the script)",), StoreRefused, ""),
     ((of_redis.NoPermissionError, of_redis.AuthenticationError, of_redis.AuthorizationError), StoreRefused, ""),
     ((of_redis.ConnectionError, of_redis.TimeoutError, of_redis.InvalidResponse), _WAITS, ""),
