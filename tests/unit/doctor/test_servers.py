@@ -253,3 +253,9 @@ def test_keys_that_would_stay_for_ever_are_a_warning(context: Make, admin: redis
     ((severity, told),) = found(broken, checks.check_keys)
     assert severity == "warning"
     assert "has 1 keys without a time to live among the first 10,000: dagcelery:odd" in told
+
+
+def test_a_broker_whose_sentinels_have_no_service_keeps_nobody_from_looking_at_the_store(
+    context: Make, server: Server
+) -> None:
+    assert list(context("sentinel://a:1", store=server.url).servers) == ["the store"]
