@@ -10,7 +10,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY worker_config worker_config
 RUN mkdir dagcelery && touch dagcelery/__init__.py \
  && python -m venv /opt/dagcelery \
- && /opt/dagcelery/bin/pip install --no-cache-dir '.[yaml,web]' 'flower>=2.0' 'fastapi>=0.135'
+ && /opt/dagcelery/bin/pip install --no-cache-dir '.[yaml,web,metrics]' 'flower>=2.0' 'fastapi>=0.135'
 COPY dagcelery dagcelery
 RUN /opt/dagcelery/bin/pip install --no-cache-dir --no-deps --force-reinstall .
 

@@ -4,6 +4,8 @@ BIN := .venv/bin
 
 # Other brokers and stores than the embedded server; tests/workers/end_to_end/surroundings.py starts them.
 MATRIX := rabbitmq tls two-servers sentinel cluster
+# In the order of tests/conftest.py, since files of few tests are the longest ones.
+SPREAD := --numprocesses=logical --dist=loadfile --no-loadscope-reorder
 
 .PHONY: help install demo check test coverage docs smoke test-matrix $(MATRIX:%=test-%) bench bench-peers chaos up down clean
 
@@ -34,10 +36,10 @@ check: .venv/dev
 	$(BIN)/mypy
 
 test: .venv/dev
-	$(BIN)/pytest --numprocesses=logical --dist=loadfile
+	$(BIN)/pytest $(SPREAD)
 
 coverage: .venv/dev
-	$(BIN)/pytest --numprocesses=logical --dist=loadfile --cov --cov-report=term-missing:skip-covered
+	$(BIN)/pytest $(SPREAD) --cov --cov-report=term-missing:skip-covered
 
 docs: .venv/docs
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going -b dirhtml docs docs/_build/site

@@ -430,7 +430,7 @@ class FunctionNotFound(_OfFacts):
             f"function {_called(self.module, self.qualname)} was not found",
             self.reason,
             "put its module on this worker's path, in the version that the client has; "
-            "if the function has moved, keep its old name importable until the runs that use it are over",
+            "if the function has moved, keep its old name importable, or give it to the new one as @task(aliases=...)",
         )
 
 

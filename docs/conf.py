@@ -26,6 +26,7 @@ extensions = [
 root_doc = "index"
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_*"]
+default_role = "code"  # docstrings write names as Markdown does
 nitpicky = False  # annotations name what has no page of its own, such as TypeVars
 
 myst_enable_extensions = ["colon_fence"]
@@ -43,7 +44,9 @@ copybutton_prompt_text = "$ "
 
 html_theme = "furo"
 html_title = f"dagcelery {release}"
-html_static_path: list[str] = []
+html_baseurl = "https://dagcelery.readthedocs.io/en/stable/"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 html_theme_options = {"source_edit_link": ""}
 html_show_sourcelink = False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,20 @@ def pytest_configure() -> None:
     """Let SIGINT interrupt the tests and what they start, though a shell ignores it for jobs in its background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# Folders whose files take long, with processes of their own, and the longest of them first.
+LONG = (
+    *("docs/examples", "deploy", "workers/end_to_end", "workers", "faults/chaos"),
+    *("contract", "unit/cli", "unit/local"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long: begun last, one file would keep one core busy while the others have nothing to do."""
+    places = [Path(__file__).parent / folder for folder in LONG]
+    order = {path: [not path.is_relative_to(place) for place in places] for path in {item.path for item in items}}
+    items.sort(key=lambda item: order[item.path])
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,7 @@ worker_cancel_long_running_tasks_on_connection_loss = False
 
 # With REMAP_SIGTERM=SIGQUIT in the worker's environment, SIGTERM lets running tasks continue for this many seconds and
 # returns the messages of those that did not end. Make Kubernetes' terminationGracePeriodSeconds longer. SIGTERM alone
-# waits for running tasks as long as they take; dagcelery begins none behind them. See docs/howto/deploy_workers.md.
+# waits for running tasks as long as they take; dagcelery begins none behind them. See docs/howto/deploy.md.
 worker_soft_shutdown_timeout = 20.0
 
 # Events cost up to 50 microseconds a node, and only Flower and similar tools read them: with -E, workers send them.

@@ -448,7 +448,7 @@ class Execution:
                     value = context.run(self._call, lo + at, function, arguments)
                 if may_grow and is_graph(step, value):  # such an item was claimed alone
                     child = plan_child(view, self._claim, step, value, self._settings.max_nodes, self._check)
-                    return self._result(children=[child])
+                    return self._result(children=[child], done=self._claim.hi)
                 # An atom cannot change before its range is sealed; a step that runs once is sealed in its own context.
                 returned.append(value if lo >= 0 and type(value) in ATOMS else context.run(kept, lo + at, value))
                 if time.perf_counter() > until:

@@ -88,6 +88,12 @@ class Listeners(Listener):
             tell(each.run_ended, run_id, dag, state, seconds)
 
 
+def calls_task(view: RunView, claim: Claim) -> bool:
+    """Return whether a claim calls a task's function: only such pieces are told of, one by one, to those outside."""
+    program, body = view.program, claim.scope.body
+    return claim.step >= 0 and program.knows(body) and program.step(body, claim.step).kind == "task"
+
+
 def seconds_each(claim: Claim, result: TaskResult) -> float:
     """Return how long each piece of a claim took."""
     return result.seconds / max(1, result.done - claim.lo)

@@ -222,8 +222,7 @@ class RunControl:
         digest = hashlib.sha256(text).hexdigest()
         program = self._programs.get(digest)
         if program is None:
-            imports = None if self.keyring.signed else self.imports
-            program = Program(decode_plan(text), self.keyring, imports, self.settings.code_mismatch)
+            program = Program(decode_plan(text), self.keyring, self.imports, self.settings.code_mismatch)
             bounded.put(self._programs, digest, program, _KEPT_RUNS, size=_size, most_size=KEPT_BYTES)
         return program, values.key_of(stored)
 

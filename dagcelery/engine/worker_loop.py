@@ -384,8 +384,8 @@ class WorkerLoop:
                 elsewhere.append(opened)
             elif opened.items >= 0:
                 self._fanouts.append(opened)
-        if response.run in TERMINAL and not self._is_over:
-            self._is_over = True
+        was_over, self._is_over = self._is_over, response.run in TERMINAL  # it may have been resumed in between
+        if self._is_over and not was_over:
             with self._losing_messages():
                 called = [step for step in elsewhere if step.step == HOOK]
                 self._engine.ended(self._run, called, response.run, response.lasted, is_settled=response.is_settled)

@@ -208,26 +208,16 @@ POLICIES: Final = ("retry", "timeout", "start_within", "max_concurrent", "cache"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TaskOptions:
-    """How one task is run.
+    """How one task is run; `TASK_MEANINGS` has a line for each option.
 
-    `taints` send it to a queue that only tolerating workers consume, `queue` to that very queue; one
-    excludes the other. `name` is the node's name in a DAG. `lazy` are the parameters that take an iterable
-    instead of a list. `serializer` carries its returned value. `by_value` are modules that travel with the
-    function.
+    A plain number as `timeout` is a hard limit, and ``on_item_failure="skip"`` means a `min_success` of 0. A node that
+    is not mapped must have neither of the last two. An item of a dynamic task fails with any node that it has called.
+    Hooks are found by name, as tasks are, or travel by value. Of a task with `sensitive` parameters texts of errors are
+    without their values, or without any message if all are sensitive.
 
-    `retry` says whether a call that failed is followed by another, `timeout` how long a call may take (a plain
-    number is a hard limit in seconds), and `start_within` within how many seconds of being ready it must start.
-    A mapped task has succeeded where the share `min_success` of its items has, from 0 to 1;
-    ``on_item_failure="skip"`` means a share of 0. An item of a dynamic task fails with any node that it has called.
-    A node that is not mapped must have neither. At most `max_concurrent` of its pieces are executed at once, all runs
-    counted together. `cache` says how long its results are kept for other calls that would give the same. `on_success`,
-    `on_failure` and `on_retry` are functions that workers call; like tasks they are found by name, or travel by value.
-
-    `sensitive` are the parameters that are never shown, True means all: texts of errors are without their values, or
-    without any message if all are.
-
-    A task with a `driver` may return a graph, which is executed in its place: the driver is called with the function
-    and its arguments by name, and what it returns is a graph if that has a `__dag__`.
+    `lazy` are the parameters that take an iterable instead of a list. A task with a `driver` may return a graph, which
+    is executed in its place: the driver is called with the function and its arguments by name, and what it returns is
+    a graph if that has a `__dag__`.
     """
 
     taints: tuple[str, ...] = ()
@@ -276,13 +266,7 @@ class TaskOptions:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DagOptions:
-    """How one DAG is run: the default serializer of its values, and what holds for the run as a whole.
-
-    `deadline` is in seconds from the submission. With ``fail_fast=False`` what does not depend on a failed
-    node is still executed. At most `max_active_runs` runs of this DAG go on at once. `on_success` and `on_failure`
-    are functions that a worker calls when the run has ended. ``keep="outputs"`` keeps of all values only those
-    that the DAG gives back. Celery's beat submits it when its `schedule` says so. The parameters in `sensitive`, or
-    all of them if it is True, are never shown, neither as parameters of a run nor of the nodes that they are passed to.
+    """How one DAG is run: the default serializer of its values, and what holds for the run; see `DAG_MEANINGS`.
 
     But for the serializer and `sensitive` these count only where this DAG is the one that is submitted: of a DAG within
     another they are ignored, while the options of its tasks, such as `retry`, hold wherever they are used.
@@ -326,7 +310,7 @@ class DagOptions:
 
 
 class TaskUse(TypedDict, total=False):
-    """The options of a task that may also be given for one use of it; `TaskOptions` says what they mean."""
+    """The options of a task that may also be given for one use of it; `TASK_MEANINGS` says what they mean."""
 
     name: str | None
     queue: str | None
@@ -371,7 +355,7 @@ IfFailed = Literal["return", "resume", "new"]
 
 
 class DagUse(_RunKeywords, total=False):
-    """The options of a DAG for one use of it; `DagOptions` says what those of its runs mean."""
+    """The options of a DAG for one use of it; `DAG_MEANINGS` says what they mean."""
 
     key: str | None
     if_failed: IfFailed
@@ -386,6 +370,51 @@ class DagKeywords(_RunKeywords, total=False):
     schedule: str | None
     timezone: str | None
     sensitive: bool | str | Iterable[str]
+
+
+TASK_MEANINGS: Final = {
+    "name": "the node's name in a DAG; by default the function's",
+    "outputs": "how many values it returns, where its annotation does not say: `a, b = split(x)`",
+    "aliases": "names that it had, as `module:name`, by which older runs find it",
+    "dynamic": "whether the tasks and DAGs that it calls while it runs become nodes that follow it",
+    "queue": "the queue that it waits on; not together with `taint`",
+    "taint": "what a worker must tolerate to execute it, which chooses the queue: `gpu`, or several names",
+    "max_concurrent": "how many pieces of it are executed at once, all runs and workers counted together",
+    "serializer": "how the value that it returns becomes bytes; by default the DAG's serializer",
+    "by_value": "modules that are sent along with the function, for workers that do not have them; needs a signing key",
+    "sensitive": "parameters whose values are never shown, in lists, logs or errors; `True`: all of them",
+    "cache": "how long its results are kept for calls, of any run, that would give the same",
+    "retry": "whether, how often and after which errors a call that failed is followed by another",
+    "timeout": "how many seconds one call may take: a plain number ends it, `Timeout(soft=…)` raises an error in it",
+    "start_within": "how many seconds a piece may be ready before a worker starts it; else it fails",
+    "min_success": "where it is called for each item of a list: the share of items that must succeed, from 0 to 1",
+    "on_item_failure": "the same in a word: `skip` leaves out items that fail, `fail` lets the node fail",
+    "on_success": "a function that a worker calls with a `Notice` when a piece is done",
+    "on_failure": "a function that a worker calls with a `Notice` when a piece has failed for good",
+    "on_retry": "a function that a worker calls with a `Notice` when an attempt failed and another will follow",
+}
+"""What each option of `@task` means, in a line of Markdown: `help(task)` and the reference read it here."""
+
+DAG_MEANINGS: Final = {
+    "name": "the node's name where another DAG calls it; by default the function's",
+    "static": "parameters that have their values while the body is read; each value makes a DAG of its own",
+    "serializer": "how values in it become bytes, unless a task says otherwise",
+    "sensitive": "parameters whose values are never shown, wherever they are passed on to; `True`: all of them",
+    "schedule": "when Celery's beat submits it: five fields of cron, such as `0 3 * * *`",
+    "timezone": "the clock of `schedule`, such as `Europe/Berlin`; by default the app's",
+    "key": "a run has it only once: to submit again with the same key gives the same run",
+    "if_failed": "what a key gives whose run failed: `return` that run, `resume` it, or start a `new` one",
+    "client": "the client that submits it, as `attach` returned it; by default that of the app attached last",
+    "deadline": "how many seconds after it was submitted a run ends as timed out",
+    "max_active_runs": "how many runs of it go on at once; others wait",
+    "fail_fast": "whether a run ends with its first failure; if not, what does not depend on that is still executed",
+    "keep": "`outputs` frees each value that nothing needs any more and that is no output of the DAG",
+    "min_success": "where it is called for each item of a list: the share of items that must succeed, from 0 to 1",
+    "on_item_failure": "the same in a word: `skip` leaves out items that fail, `fail` lets the run fail",
+    "on_success": "a function that a worker calls with a `Notice` when a run is done",
+    "on_failure": "a function that a worker calls with a `Notice` when a run has failed, timed out or was cancelled",
+}
+"""The same for `@dag`, and for one use of a DAG."""
 
 
 Options = TypeVar("Options", TaskOptions, DagOptions)

@@ -12,7 +12,8 @@ import inspect
 import sys
 import types
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol, TypedDict
 
 from dagcelery.errors import DeserializationError, FunctionNotAllowed, FunctionNotFound, SerializationError
@@ -106,8 +107,8 @@ def load(
 
     `imports` are the modules and packages that unsigned plans may name, checked before anything is imported;
     None keeps no such list and is for plans that this process made itself. A signed plan may name any module and
-    carry functions by value. What is not there may have moved: a task in a module that is imported here has it among
-    its `__aliases__`.
+    carry functions by value. What is not there may have moved: a task of one of these modules, or of one that is
+    imported here, has it among its `__aliases__`.
 
     Raises FunctionNotFound, FunctionNotAllowed, NotConfigured for a function by value without a key, and
     DeserializationError for one that cannot be unpickled here.
@@ -117,12 +118,10 @@ def load(
     if not spec.module:
         return _load_by_value(spec, keyring)
     allowed = None if keyring.signed else imports
-    if allowed is not None and not _within(spec.module, allowed):
-        raise FunctionNotAllowed(spec.module, spec.qualname)
     try:
         target = _resolved(spec, allowed)
-    except FunctionNotFound:
-        target = _moved(f"{spec.module}:{spec.qualname}", allowed)
+    except (FunctionNotFound, FunctionNotAllowed):
+        target = _moved(f"{spec.module}:{spec.qualname}", imports or (), allowed)
         if target is None:
             raise
     wrapped = list(layers(target))
@@ -153,6 +152,8 @@ def _load_by_value(spec: Spec, keyring: Keyring) -> Callable[..., Any]:
 
 
 def _resolved(spec: Spec, allowed: Collection[str] | None) -> Any:
+    if allowed is not None and not _within(spec.module, allowed):
+        raise FunctionNotAllowed(spec.module, spec.qualname)
     try:
         module = pickles.import_module(spec.module)
     except (Exception, SystemExit, GeneratorExit) as error:  # a module's body raises what it likes
@@ -175,8 +176,11 @@ def _resolved(spec: Spec, allowed: Collection[str] | None) -> Any:
     return target
 
 
-def _moved(former: str, allowed: Collection[str] | None) -> Any:
-    """Return the task, of those in imported modules, that had this name formerly, or None."""
+def _moved(former: str, imports: Iterable[str], allowed: Collection[str] | None) -> Any:
+    """Return the task that had this name formerly, of those in imported modules and in `imports`, or None."""
+    for name in {*imports} - sys.modules.keys():
+        with suppress(Exception, SystemExit, GeneratorExit):  # a module's body raises what it likes
+            pickles.import_module(name)
     for module in list(sys.modules.values()):
         for task in list(getattr(module, "__dict__", {}).values()):
             # Proxies and lazy modules answer to every name: what a class declares itself is asked for without them.

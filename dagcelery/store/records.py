@@ -333,10 +333,10 @@ class Response:
     state, or "gone"; `opened` has the steps that this call made ready, but not those of a commit that run once on the
     wanted queue: who claims there finds them; `ready` counts the ready pieces of the wanted queue; `claims` are the new
     claims, several if they are a batch; `wake_ups` is how many messages the queue deserves, None where that was not
-    worked out; `retry_seconds` is the time until a retried piece is due; `skipped` names the
-    item that was skipped because the piece failed; `completed` are the fan-outs whose last items this call has done;
-    `lasted` is the duration in seconds of a run that this call has ended; `is_left` says that nothing was claimed
-    because the worker has refused all that is ready on the queue; `is_settled` that nothing is left for `expire` to do.
+    worked out; `retry_seconds` is the time until a retried piece is due; `skipped` names the item that was skipped
+    because the piece failed; `completed` are the fan-outs whose last items this call has done; `lasted` is the duration
+    in seconds of a run that this call has ended; `is_left` says that nothing was claimed because the worker has refused
+    all that is ready on the queue; `is_settled` that nothing is left for `expire` to do.
     """
 
     states: Sequence[str]
@@ -402,13 +402,13 @@ class RunRecord:
     """The name of the key that is kept for it: DAG and key as JSON, or ""."""
     shown: Mapping[str, str] = field(default_factory=dict)
     """Its parameters as people are shown them. Nobody signs these texts; the values are signed, and read apart."""
-
     trace: str = ""
     """How its trace belongs to that of its submitter, "link" or "child", and the submitter's span as W3C's traceparent
     writes it, if there was one; "" if it was submitted without tracing."""
-
     pauses: Sequence[tuple[float, float]] = ()
     """From when to when it was over, before it was resumed."""
+    untold: int = 0
+    """How many of its ends, from the first one on, were taken back before anything was called at them."""
 
     @property
     def key(self) -> str | None:

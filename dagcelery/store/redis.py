@@ -26,7 +26,15 @@ from dagcelery.store.keys import Keys, stage_value_key
 from dagcelery.store.lua import sha1_of, source
 from dagcelery.store.protocol import AsyncListen, Call, Listen, Store
 from dagcelery.store.records import TERMINAL
-from dagcelery.store.redis_clients import PASSING, Address, Patience, async_client_of, client_of, is_cluster
+from dagcelery.store.redis_clients import (
+    PASSING,
+    Address,
+    Patience,
+    async_client_of,
+    client_of,
+    connection_of,
+    is_cluster,
+)
 from dagcelery.store.redis_clients import retry as retry
 from dagcelery.store.redis_errors import our_errors
 from dagcelery.store.run_adapters import assemble
@@ -235,7 +243,7 @@ class Scripts:
             raise
 
     def _open(self) -> None:
-        connection: Any = self._pool.make_connection()
+        connection: Any = connection_of(self._pool)
         # The call as a whole is repeated; a connection that also repeated its connecting would square the wait.
         self._mine.retry, connection.retry = connection.retry, Retry(NoBackoff(), 0)
         self._mine.connection, self._mine.pid = connection, os.getpid()
@@ -282,7 +290,7 @@ class ClusterScripts(Scripts):
         connection = mine.connections.get(node.name)
         if connection is None:
             pool = self._cluster.get_redis_connection(node).connection_pool
-            connection = mine.connections[node.name] = pool.make_connection()
+            connection = mine.connections[node.name] = connection_of(pool)
             self._all.add(connection)
         return connection
 

@@ -149,8 +149,7 @@ def client_of(url: str, patience: Patience | None = None, **options: Any) -> Any
             client = _master_of(address, redis.sentinel, _Client, Retry(NoBackoff(), 0), options)
         else:
             client = _Client.from_url(url, **options)
-        pool = client.connection_pool
-        pool.connection_class(**pool.connection_kwargs)  # an unknown name would be noticed late
+        connection_of(client.connection_pool)  # an unknown name would be noticed late
     except (TypeError, ValueError) as error:
         remedy = "leave the options behind its ? out, or write them as redis-py has them, such as ?socket_timeout=5"
         raise InvalidSetting("store_url", f"has an option that cannot be: {error}", remedy) from error
@@ -164,6 +163,13 @@ def _check_options(url: str) -> None:
     of_cluster = inspect.signature(RedisCluster.__init__).parameters
     of_nodes = {name: value for name, value in options.items() if name not in of_cluster}
     of_nodes.pop("connection_class", redis.Connection)(**of_nodes)
+
+
+def connection_of(pool: Any) -> Any:
+    """Return a connection like those of a pool, which it does not count: a thread's ends with the thread, and a pool
+    would take it for one that is open for ever, and have none left.
+    """
+    return pool.connection_class(**pool.connection_kwargs)
 
 
 def _with_bytes(url: str) -> str:

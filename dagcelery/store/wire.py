@@ -431,7 +431,7 @@ def child_plans(client: Any, names: Iterable[str]) -> list[tuple[str, bytes] | N
 _RECORD: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("name", "state", "failed", "reason", "held", "hook", "fingerprint", "reservation", "trace"), str),
     **dict.fromkeys(("created", "started", "ended", "deadline"), float),
-    "epoch": int,
+    **dict.fromkeys(("epoch", "untold"), int),
     "shown": json.loads,
     "pauses": lambda text: tuple(tuple(map(float, pause.split(":"))) for pause in text.split()),
 }

@@ -1,9 +1,9 @@
 """What is counted of runs and pieces, for Prometheus: in each process as it happens, and in the store once a second.
 
-It is counted where somebody wants it: of a small node it takes a hundredth.
+It is counted where somebody wants it: for a small node it is some hundredths of the work (8 of 200 µs).
 
 The store has the counters, since the processes of a pool come and go: they only rise, whatever dies or starts again. A
-process adds up what it counts, and a timer of it sends that within a second, so that no piece pays a call to the
+process adds up what it counts, and a thread of it sends that within a second, so that no piece pays a call to the
 store. One that is killed loses what it has not sent. The road not taken is to count in the scripts that commit: each
 piece would pay for it, and a run's keys and the counters may be on different servers of a cluster.
 """
@@ -15,16 +15,16 @@ import math
 import os
 import re
 import threading
+import time
 import uuid
 import weakref
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from itertools import chain
 from typing import Final, NamedTuple, TypeVar, cast
 
-from dagcelery.engine.hooks import Listener
+from dagcelery.engine.hooks import Listener, calls_task
 from dagcelery.engine.interrupts import quiet_logger, tell
 from dagcelery.engine.program import Program
 from dagcelery.engine.run_view import RunView
@@ -188,16 +188,15 @@ class Counters:
         self._sending: tuple[str, Mapping[str, int]] | None = None
         self._refused = set[tuple[str, ...]]()
         self._flushing = threading.Lock()
-        self._is_busy = False
+        self._due = threading.Event()
+        self._sends = False
         self._is_told = False
         _known.add(self)
 
     def count_pieces(self, program: Program, claim: Claim, result: TaskResult, state: str) -> None:
-        """Count the pieces of a claim, if they are calls of a task."""
+        """Count the pieces of a claim, which are calls of a task."""
         body, number = claim.scope.body, claim.step
         step = program.step(body, number)
-        if step.kind != "task":
-            return
         with self._lock:
             noted = self._noted
             tally = noted.by_step.get((id(program), body, number)) or self._begin(program, body, number)
@@ -207,8 +206,7 @@ class Counters:
                 if values is None:
                     values = noted.waits[self._named((step.queue,))[0]] = Values(WAIT_SECONDS)
                 values.add(claim.waited, pieces)
-        if not self._is_busy:
-            self._send_soon()
+        self._send_soon()
 
     def _begin(self, program: Program, body: int, number: int) -> Tally:
         noted, name = self._noted, program.step(body, number).name
@@ -234,17 +232,26 @@ class Counters:
         self._send_soon()
 
     def _send_soon(self) -> None:
-        timer = threading.Timer(_SECONDS, self._send_now)
-        timer.daemon, timer.name = True, "dagcelery-metrics"
-        with suppress(RuntimeError):  # there is no thread to be had: the next piece tries again, or the end does
-            timer.start()
-            self._is_busy = True
+        if self._due.is_set():
+            return
+        with self._lock:
+            if not self._sends:
+                thread = threading.Thread(target=self._send_regularly, name="dagcelery-metrics", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # there is none to be had: the next piece tries again, or the end does
+                    return
+                self._sends = True
+        self._due.set()
 
-    def _send_now(self) -> None:
-        self._is_busy = False
-        tell(self.flush)
-        if self._sending is not None and not self._is_busy:
-            self._send_soon()
+    def _send_regularly(self) -> None:
+        """Send what is due a second later: in one thread, since each has a connection of its own to the store."""
+        while self._due.wait():
+            time.sleep(_SECONDS)
+            self._due.clear()
+            tell(self.flush)
+            if self._sending is not None:
+                self._due.set()
 
     def flush(self) -> None:
         """Send what was counted. What may have arrived is sent again under the same token, as long as it takes."""
@@ -294,7 +301,7 @@ class Counting(Listener):
 
     def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
         """Count the pieces of a claim."""
-        if claim.step >= 0 and response.state != "stale" and view.program.knows(claim.scope.body):
+        if response.state != "stale" and calls_task(view, claim):
             self._counters.count_pieces(view.program, claim, result, response.state)
         return False
 

@@ -26,7 +26,7 @@ from itertools import chain
 from typing import Any, Final
 
 from dagcelery import bounded
-from dagcelery.engine.hooks import Listener
+from dagcelery.engine.hooks import Listener, calls_task
 from dagcelery.engine.interrupts import quiet_logger
 from dagcelery.engine.program import Program
 from dagcelery.engine.run_view import RunView
@@ -202,7 +202,7 @@ class Tracing(Listener):
         self._known: Tracer | None = None
         self._runs: dict[str, _Traced] = {}
         self._called: dict[Key, dict[int, _Called]] = {}
-        self._joins: dict[tuple[str, str, int], Sequence[Source]] = {}
+        self._joins: dict[tuple[str, str, int, int], Sequence[Source]] = {}
 
     # -- the tracer --------------------------------------------------------------------------------
     def _tracer(self) -> Tracer | None:
@@ -246,7 +246,7 @@ class Tracing(Listener):
     # -- pieces ------------------------------------------------------------------------------------
     def hears_calls(self, view: RunView, claim: Claim) -> bool:
         """Return whether this claim calls a function, in a process that has a tracer."""
-        return _is_task(view, claim) and self._tracer() is not None
+        return calls_task(view, claim) and self._tracer() is not None
 
     def before(self, view: RunView, claim: Claim, index: int) -> None:
         """Make the piece's span the current one, in the context of its call alone."""
@@ -270,7 +270,7 @@ class Tracing(Listener):
     def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
         """Emit the spans of what this process has executed: of pieces, of a scope that is closed, of the run."""
         called = self._called.pop(_key(view, claim), {})
-        tracer = self._tracer() if called or claim.step in (CLOSE, HOOK) or _is_task(view, claim) else None
+        tracer = self._tracer() if called or claim.step in (CLOSE, HOOK) or calls_task(view, claim) else None
         if tracer is None:
             return False
         if claim.step == HOOK:
@@ -345,7 +345,7 @@ class Tracing(Listener):
 
     # -- links ---------------------------------------------------------------------------------------
     def _sources(self, view: RunView, claim: Claim) -> Sequence[Source]:
-        key = view.run_id, claim.scope.id, claim.step
+        key = view.run_id, claim.scope.id, claim.step, claim.generation
         sources = self._joins.get(key)
         if sources is None:
             sources = bounded.put(self._joins, key, list(_joined(view, claim)), _KEPT_JOINS)
@@ -407,9 +407,9 @@ class Tracing(Listener):
             self._end_run(tracer, record, None)
 
     def _end_run(self, tracer: Tracer, record: RunRecord, error: Mapping[str, str] | None) -> None:
-        """Emit the span of a run from its submit to its end; of one that was resumed a further span below that."""
+        """Emit the span of a run from its submit to the first end that is told; of each further one a span below it."""
         traced, root = self._traced(tracer, record.id, lambda: record), scope_span_id(record.id, ROOT)
-        is_first = record.epoch == 1 or not record.pauses
+        is_first = record.untold == record.epoch - 1 or not record.pauses
         began = record.created if is_first else record.pauses[-1][1]
         about = {"dagcelery.state": record.state, "dagcelery.epoch": record.epoch}
         span = self._start(
@@ -449,11 +449,6 @@ def _key(view: RunView, claim: Claim) -> Key:
 
 def _is_range(claim: Claim) -> bool:
     return claim.lo >= 0 and claim.items > _MOST_ITEMS
-
-
-def _is_task(view: RunView, claim: Claim) -> bool:
-    program, body = view.program, claim.scope.body
-    return claim.step >= 0 and program.knows(body) and program.step(body, claim.step).kind == "task"
 
 
 def _outcomes(claim: Claim, result: TaskResult, response: Response) -> Iterator[tuple[int, str, BaseException | None]]:

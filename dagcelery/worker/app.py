@@ -16,9 +16,10 @@ from contextvars import copy_context
 from dataclasses import replace
 from functools import wraps
 from types import MappingProxyType
-from typing import Any, Final, ParamSpec, cast
+from typing import Any, Concatenate, Final, ParamSpec, cast
 
 from celery import Celery, signals
+from celery._state import _tls as tls  # type: ignore[attr-defined]
 from celery.result import AsyncResult
 from celery.utils.functional import maybe_list
 from celery.utils.imports import import_from_cwd, symbol_by_name
@@ -255,14 +256,18 @@ class AppContext:
 P = ParamSpec("P")
 
 
-def _apart(send: Callable[P, None]) -> Callable[P, None]:
-    """Send in a copy of the context: OpenTelemetry's instrumentor makes a span current before a message is sent, and
-    takes it away behind that only where the app is the current one, which ours is in workers alone.
+def _as_our_app(send: Callable[Concatenate[CelerySender, P], None]) -> Callable[Concatenate[CelerySender, P], None]:
+    """Send with our app as this thread's current one, in a copy of the context: OpenTelemetry's instrumentor begins a
+    span before a message is sent, and ends it behind that only if it finds the message's task in the current app.
     """
 
     @wraps(send)
-    def sending(*args: P.args, **kwargs: P.kwargs) -> None:
-        copy_context().run(send, *args, **kwargs)
+    def sending(self: CelerySender, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        before, tls.current_app = tls.current_app, self._app_context.app
+        try:
+            copy_context().run(send, self, *args, **kwargs)
+        finally:
+            tls.current_app = before
 
     return sending
 
@@ -278,7 +283,7 @@ class CelerySender:
         """Look whether the app may send to each queue."""
         check_queues(self._app_context.app, plan)
 
-    @_apart
+    @_as_our_app
     def start(self, view: RunView, opened: Sequence[ReadyStep], *, is_new: bool = False) -> None:
         """Send the canvas that these steps become."""
         priority = self._later if is_new else None
@@ -295,7 +300,7 @@ class CelerySender:
         work: Any = self._app_context.app.tasks[WORK]
         work.apply_async(kwargs={"run": run_id, "queue": queue}, queue=queue, **options).backend = None
 
-    @_apart
+    @_as_our_app
     def wake_up(self, run_id: str, queue: str, count: int, delay_seconds: float = 0.0) -> None:
         """Send plain messages."""
         with sending_errors(self._app_context.app):

@@ -27,6 +27,7 @@ from typing import Any, Final, TypeGuard, cast
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
+import celery
 from celery import Celery, Task, signals
 from celery.apps import beat
 from celery.schedules import crontab, schedstate
@@ -400,6 +401,11 @@ def _check_for_redbeat(each: Scheduled, app: Celery) -> None:
             f"DAG {each.name!r} goes by the clock of {each.schedule.timezone}, and RedBeat by that of its app, "
             f"{app.timezone}",
             f"set the app's timezone to {each.schedule.timezone}, or use Celery's own scheduler",
+        )
+    if celery.VERSION[:2] < (5, 7) and str(app.timezone) != "UTC":  # its crontabs compare local hours with UTC
+        raise NotConfigured(
+            f"DAG {each.name!r} would be hours late under RedBeat with Celery {celery.__version__} and {app.timezone}",
+            "upgrade Celery to 5.7, set the app's timezone to UTC, or use Celery's own scheduler",
         )
     if each.schedule.numbers.is_either:
         raise NotConfigured(

@@ -232,17 +232,17 @@ class Prepared(bootsteps.StartStopStep):
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
+        os.environ[WORKER_ID] = _new_id(worker.hostname)
+        if worker.task_events:
+            os.environ[ENABLED], os.environ[HOSTNAME] = "1", worker.hostname
         try:
-            check(worker)
+            check(worker)  # it makes the engine, which without children is the one that executes pieces
             _refuse_store(app_context_of(worker.app).store)
         except DagceleryError as error:
             if worker.logfile:  # a detached worker has no other output
                 log.critical("%s", error, extra={"action": "refused"})
             raise SystemExit(f"Error: {error}") from error  # Celery would show its own start as a traceback
         worker.consumer_cls = lasting(symbol_by_name(worker.consumer_cls))
-        os.environ[WORKER_ID] = _new_id(worker.hostname)
-        if worker.task_events:
-            os.environ[ENABLED], os.environ[HOSTNAME] = "1", worker.hostname
         for setting, remedy in ignored(worker.app):
             about = {"action": "setting_ignored", "setting": setting}
             log.info("%s does not hold for the nodes of DAGs; %s", setting, remedy, extra=about)

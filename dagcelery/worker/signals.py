@@ -29,7 +29,7 @@ from celery.app.task import Context
 from celery.states import FAILURE, IGNORED, RETRY, SUCCESS
 from celery.utils.nodenames import default_nodename
 
-from dagcelery.engine.hooks import Listener, seconds_each
+from dagcelery.engine.hooks import Listener, calls_task, seconds_each
 from dagcelery.engine.interrupts import quiet_logger, tell
 from dagcelery.engine.pieces import PieceFields, PieceFilter, TailHandler, keep_tails_of
 from dagcelery.engine.run_view import RunView
@@ -310,9 +310,7 @@ class Announcer(Listener):
 
     def hears_calls(self, view: RunView, claim: Claim) -> bool:
         """Return whether signals of this claim have receivers: only steps that call a function have signals."""
-        if claim.step < 0 or not (any(signal.receivers for signal in _SIGNALS) or sentry.is_watched()):
-            return False
-        return view.program.step(claim.scope.body, claim.step).kind == "task"
+        return (any(signal.receivers for signal in _SIGNALS) or sentry.is_watched()) and calls_task(view, claim)
 
     def before(self, view: RunView, claim: Claim, index: int) -> None:
         """Fire `task_prerun`."""
@@ -329,14 +327,13 @@ class Announcer(Listener):
 
     def ended(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> bool:
         """Tell, log, and send events of, pieces that were committed, have failed, or will be tried again."""
-        is_known, state = view.program.knows(claim.scope.body), response.state
-        sender = None
-        if result.error is not None and is_known and self.hears_calls(view, claim):
+        state, sender = response.state, None
+        if result.error is not None and self.hears_calls(view, claim):
             sender = self._sender_of(view, claim, result.done if claim.lo >= 0 else -1)
         if sender is not None and result.error is not None and state != "stale":
             tell(partial(sender.fail, is_retried=state == "retried"), result.error)
         if state != "stale":
-            self._report(view, claim, result, response, is_known=is_known)
+            self._report(view, claim, result, response)
         if sender is not None:
             tell(sender.end, IGNORED if state == "stale" else RETRY if state == "retried" else FAILURE)
         return False
@@ -349,9 +346,9 @@ class Announcer(Listener):
             sender._around = None
         return sender
 
-    def _report(self, view: RunView, claim: Claim, result: TaskResult, response: Response, *, is_known: bool) -> None:
+    def _report(self, view: RunView, claim: Claim, result: TaskResult, response: Response) -> None:
         report_piece(view, claim, result, response)
-        if self._events is not None and is_known and claim.step >= 0 and result.children is None:
+        if self._events is not None and calls_task(view, claim):
             for event in events_of(view, claim, result, is_retried=response.state == "retried"):
                 self._events.add(*event)
 

@@ -1,4 +1,4 @@
-"""What the reference says is made of the package: settings, options, errors, events, a list of pages."""
+"""What the reference says is made of the package: settings, options, errors, events; names that lead there; lists."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Iterator
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from docutils import nodes
+from remedies import REMEDIES
+from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.ext.intersphinx import InventoryAdapter
 from sphinx.util.docutils import SphinxDirective
 
 from dagcelery import errors
@@ -31,25 +35,24 @@ def settings() -> Iterator[str]:
 
 def task_options() -> Iterator[str]:
     """Yield what `@task` takes."""
-    yield from _options(options.TaskKeywords, options.TaskUse, options.TaskOptions)
+    yield from _options(options.TaskKeywords, options.TaskUse, options.TaskOptions, options.TASK_MEANINGS)
 
 
 def dag_options() -> Iterator[str]:
     """Yield what `@dag` takes, and what one use of a DAG does."""
-    yield from _options(options.DagKeywords, options.DagUse, options.DagOptions)
+    yield from _options(options.DagKeywords, options.DagUse, options.DagOptions, options.DAG_MEANINGS)
 
 
-def _options(keywords: Any, use: Any, meaning: type) -> Iterator[str]:
-    values = {field.name: field.default for field in dataclasses.fields(meaning)}
-    yield from ("| option | type | default | where |", "|---|---|---|---|")
-    for name in sorted({**keywords.__annotations__, **use.__annotations__}):
-        kind = {**_hints(use), **_hints(keywords)}[name]
+def _options(keywords: Any, use: Any, kept: type, lines: dict[str, str]) -> Iterator[str]:
+    values = {field.name: field.default for field in dataclasses.fields(kept)}
+    kinds = {**_hints(use), **_hints(keywords)}
+    yield from ("| option | what it says | type | default | where |", "|---|---|---|---|---|")
+    for name in sorted(kinds, key=[*lines].index):
         is_declared, is_used = name in _hints(keywords), name in _hints(use)
         where = "both" if is_declared and is_used else "decorator" if is_declared else "`.options(...)`"
-        default = values.get(name)
-        yield f"| `{name}` | {_cell(f'`{kind}`')} | {'' if default in (None, ()) else f'`{default!r}`'} | {where} |"
-    yield ""
-    yield from inspect.getdoc(meaning).split("\n") if meaning.__doc__ else ()
+        default = "" if values.get(name) in (None, ()) else f"`{values[name]!r}`"
+        kind = _cell(f"`{kinds[name].removesuffix(' | None')}`")
+        yield f"| `{name}` | {_cell(lines[name])} | {kind} | {default} | {where} |"
 
 
 def _hints(kind: Any) -> dict[str, str]:
@@ -69,6 +72,7 @@ def error_list() -> Iterator[str]:
             continue
         bases = ", ".join(_derived_from(kind))
         yield from ("", f"### {name}", "", *(inspect.getdoc(kind) or "").split("\n"))
+        yield from ("", f"**What to do:** {REMEDIES[name]}")
         if bases:
             yield from ("", f"Derives from {bases}.")
 
@@ -104,7 +108,11 @@ class Made(SphinxDirective):
         """Return what the lines become."""
         lines = MADE[self.arguments[0]]()
         text = re.sub(r"(?<!`)``(?!`)", "`", "\n".join(lines))  # docstrings are reStructuredText
-        return self.parse_text_to_nodes(text, allow_section_headings=True)
+        made = self.parse_text_to_nodes(text, allow_section_headings=True)
+        for literal in (each for top in made for each in top.findall(nodes.literal)):
+            if self.arguments[0] == "settings" and literal.parent.parent.parent.index(literal.parent.parent) == 0:
+                literal["ids"].append(literal.astext().lower())
+        return made
 
 
 MADE = {
@@ -116,22 +124,81 @@ MADE = {
 }
 
 
+def link_names(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Let names of errors, settings, and Celery's settings and signals lead to where they are described.
+
+    The first one on a page does, so that pages do not become blue. Celery's names are found in its inventory.
+    """
+    if app.builder.format != "html":
+        return
+    celery = InventoryAdapter(app.env).named_inventory.get("celery", {})
+    seen: set[str] = set()
+    for literal in list(doctree.findall(nodes.literal)):
+        name = literal.astext().partition("=")[0]
+        if name in seen or literal["ids"] or _is_within(literal, (nodes.reference, nodes.title, addnodes.desc)):
+            continue
+        if target := _place_of(app, page, name, celery):
+            seen.add(name)
+            linked = nodes.reference("", "", literal.deepcopy(), refuri=target, internal=True)
+            literal.replace_self(linked)
+
+
+def _is_within(node: nodes.Node, kinds: tuple[type[nodes.Node], ...]) -> bool:
+    while node is not None:
+        if isinstance(node, kinds):
+            return True
+        node = node.parent
+    return False
+
+
+def _place_of(app: Sphinx, page: str, name: str, celery: Any) -> str:
+    if re.fullmatch(r"DAGCELERY_[A-Z_]+", name) and name.removeprefix("DAGCELERY_").lower() in _SETTINGS:
+        return f"{app.builder.get_relative_uri(page, 'reference/settings')}#{name.lower()}"
+    kind = getattr(errors, name, None) if name.isidentifier() else None
+    if inspect.isclass(kind) and issubclass(kind, errors.DagceleryError) and page != "reference/errors":
+        return f"{app.builder.get_relative_uri(page, 'reference/errors')}#{name.lower()}"
+    for sort in ("std:setting", "std:signal"):
+        if "_" in name and name in celery.get(sort, {}):
+            return str(celery[sort][name].uri)
+    return ""
+
+
+_SETTINGS = {setting.name for setting in dataclasses.fields(Settings)}
+
+
 def write_llms(app: Sphinx, error: Exception | None) -> None:
-    """Write ``llms.txt``: each page with its first sentence, for programs that read documents."""
+    """Write ``llms.txt``, each page with its first sentence, and ``llms-full.txt``: documents for programs."""
     if error is not None or app.builder.format != "html":
         return
-    lines = ["# dagcelery", "", "> Durable DAGs in plain Python for Celery and Redis.", ""]
-    for name in sorted(app.env.found_docs):
-        title = app.env.titles[name].astext()
-        doctree = app.env.get_doctree(name)
-        first = next((each.astext() for each in doctree.findall(nodes.paragraph)), "")
-        sentence = re.split(r"(?<=[.:])\s", " ".join(first.split()))[0]
-        lines.append(f"- [{title}]({app.builder.get_target_uri(name)}): {sentence}")
-    Path(app.outdir, "llms.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines, texts = [f"# {app.config.project}", "", f"> {metadata('dagcelery')['Summary']}", ""], []
+    for caption, names in _sections(app):
+        lines += [f"## {caption}", "", *(_listed(app, name) for name in names), ""]
+        texts += [Path(app.env.doc2path(name)).read_text(encoding="utf-8") for name in names]
+    Path(app.outdir, "llms.txt").write_text("\n".join(lines), encoding="utf-8")
+    readme = Path(app.srcdir, "../README.md").read_text(encoding="utf-8")
+    Path(app.outdir, "llms-full.txt").write_text("\n\n".join([readme, *texts]), encoding="utf-8")
+
+
+def _sections(app: Sphinx) -> Iterator[tuple[str, list[str]]]:
+    """Yield the parts of the navigation, each with its pages and those below them."""
+    for toctree in app.env.get_doctree("index").findall(addnodes.toctree):
+        names: list[str] = []
+        for _, name in toctree["entries"]:
+            names += [name, *app.env.toctree_includes.get(name, [])]
+        yield toctree["caption"], names
+
+
+def _listed(app: Sphinx, name: str) -> str:
+    first = next((each.astext() for each in app.env.get_doctree(name).findall(nodes.paragraph)), "")
+    sentence = re.split(r"(?<=[.:])\s", " ".join(first.split()))[0]
+    sentence = re.sub(r":$", ".", sentence)
+    base = app.config.html_baseurl
+    return f"- [{app.env.titles[name].astext()}]({base}{app.builder.get_target_uri(name)}): {sentence}"
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Let Sphinx know the directive."""
     app.add_directive("made", Made)
+    app.connect("doctree-resolved", link_names)
     app.connect("build-finished", write_llms)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from dagcelery.store.protocol import Store
-from dagcelery.store.records import HOOK, Lost
+from dagcelery.store.records import HOOK, ROOT, Lost, Spot
 
 from .moves import Worker, begun, body, chain, drain, hooked, new_run, outliving, state_after, step
 
@@ -102,6 +102,27 @@ def test_an_uncalled_hook_is_not_called_once_the_run_goes_on(store: Store) -> No
     worker.fail(worker.claim())
     store.machine.resume(run_id)
     assert drain(store, run_id, topology) == ["0", "1", "-3"]
+
+
+@pytest.mark.parametrize("takes_back", ["resume", "clear"])
+def test_ends_that_were_taken_back_are_counted_until_one_is_called_at(store: Store, takes_back: str) -> None:
+    run_id, worker = begun(store, hooked(*chain(1)))
+
+    def go_on() -> int:
+        if takes_back == "clear":
+            store.machine.clear(run_id, [Spot(ROOT, 0)])
+        store.machine.resume(run_id)
+        return store.reader.record(run_id).untold
+
+    worker.fail(worker.claim())
+    assert go_on() == 1
+    worker.fail(worker.claim())
+    assert go_on() == 2
+    worker.fail(worker.claim())
+    worker.finish(worker.claim())
+    assert go_on() == 2
+    worker.fail(worker.claim())
+    assert go_on() == 2
 
 
 @pytest.mark.parametrize("when", ["running", "over", "claimed"])

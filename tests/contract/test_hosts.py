@@ -8,6 +8,7 @@ import math
 import multiprocessing
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from dagcelery.local import Server
 from dagcelery.store import in_process
 from dagcelery.store.in_process import LocalServer, store_in_process
 from dagcelery.store.protocol import Store
+from dagcelery.store.redis import store_on_redis
 
 from .moves import begun, chain, drain, new_run
 
@@ -270,3 +272,12 @@ def test_a_store_that_is_dropped_is_freed() -> None:
         gc.collect()
         used.append(count())
     assert used[2] < used[0] * 1.2, "kilobytes"
+
+
+def test_threads_that_have_ended_leave_their_connections_to_others(server: Server) -> None:
+    """A pool counts those that it made, whether somebody has them or not."""
+    store = store_on_redis(f"{server.url}?max_connections=2")
+    for _ in range(4):
+        with ThreadPoolExecutor(1) as one:
+            one.submit(store.fleet.workers).result()
+    store.close()

@@ -155,7 +155,7 @@ def test_runs_are_named_cancelled_awaited_and_deleted_as_that_user(at: Redis, tm
 
 def test_workers_are_asked_queues_counted_and_events_read_as_that_user(at: Redis) -> None:
     app = default_client().app_context.app
-    replies = app.control.ping(timeout=2.0)
+    replies = app.control.ping(timeout=SECONDS, limit=2)
     assert len(replies) == 2
     with redis.Redis.from_url(at.url) as flower:
         assert flower.llen("celery") == 0

@@ -15,6 +15,8 @@ from dagcelery.frontends.functional.definition import Definition, name_of
 from dagcelery.frontends.functional.outputs import Output, Recorder, title
 from dagcelery.model.names import short_name, valid
 from dagcelery.model.options import (
+    DAG_MEANINGS,
+    TASK_MEANINGS,
     DagKeywords,
     DagOptions,
     DagUse,
@@ -60,7 +62,7 @@ _OF_A_SUBMISSION: Final = ("key", "if_failed", "client")
 _OF_RUNS: Final = ("deadline", "fail_fast", "max_active_runs", "on_success", "on_failure", "keep")
 
 
-def spelled_out(keywords: Any, defaults: object = None) -> Callable[[F], F]:
+def spelled_out(keywords: Any, lines: Mapping[str, str], defaults: object = None) -> Callable[[F], F]:
     """Let `help` and `inspect.signature` list the options that a function takes, as type checkers and editors do."""
 
     def spell(function: F) -> F:
@@ -76,6 +78,12 @@ def spelled_out(keywords: Any, defaults: object = None) -> Callable[[F], F]:
             for name, hint in keywords.__annotations__.items()
         ]
         cast(Any, function).__signature__ = signature.replace(parameters=[*fixed, *options])
+        if function.__doc__:  # not with python -OO
+            text = function.__doc__.rstrip()
+            last = text.rpartition("\n")[2]
+            margin = f"\n{last[: -len(last.lstrip())]}"
+            listed = (f"{margin}- `{name}`: {lines[name]}" for name in lines if name in keywords.__annotations__)
+            function.__doc__ = f"{text}\n{margin}Options:\n{''.join(listed)}\n"
         return function
 
     return spell
@@ -124,10 +132,10 @@ class TaskFunction(Definition[P, R_co]):
         """Return the DAG whose only node is this task, with its parameters."""
         return self._alone(self._named())
 
-    @spelled_out(TaskUse)
+    @spelled_out(TaskUse, TASK_MEANINGS)
     @shortened
     def options(self, **options: Unpack[TaskUse]) -> Self:
-        """Return this task with other options, for one use: a node's `name`, and those of `TaskOptions`.
+        """Return this task with other options, for one use.
 
         Options that are left out stay as they are, but a place takes the place of another, and so does what becomes
         of items.
@@ -257,14 +265,12 @@ class DagFunction(Definition[P, R_co]):
         named = id(self._fn), id(self._options), self._name, key, tuple(map(id, held))
         return read_anew(named, (self, held), read)
 
-    @spelled_out(DagUse)
+    @spelled_out(DagUse, DAG_MEANINGS)
     @shortened
     def options(self, **options: Unpack[DagUse]) -> Self:
         """Return this DAG with other options, for one use.
 
-        `name` is that of its node in another DAG. `key` makes submitting twice start one run, `if_failed` says what
-        becomes of one that failed, `client` where to, as `submit` has them; `deadline` is in seconds from then. The
-        others are those of `DagOptions`; options that are left out stay as they are.
+        Options that are left out stay as they are.
 
         Raises InvalidDag.
         """
@@ -370,14 +376,12 @@ R = TypeVar("R")
 def task(fn: Callable[P, R], /) -> TaskFunction[P, R]: ...
 @overload
 def task(**options: Unpack[TaskKeywords]) -> Callable[[Callable[P, R]], TaskFunction[P, R]]: ...
-@spelled_out(TaskKeywords, TaskOptions())
+@spelled_out(TaskKeywords, TASK_MEANINGS, TaskOptions())
 @shortened
 def task(fn: Callable[..., Any] | None = None, /, **options: Unpack[TaskKeywords]) -> Any:
     """Make a function a task: plain as ``@task``, or with options as ``@task(taint="gpu")``.
 
-    `outputs` says how many values it returns, where its annotation does not: ``a, b = split(x)``. `aliases` are names
-    that it had, as "module:name", by which older runs find it. Calls of tasks and DAGs in a `dynamic` one that runs
-    are nodes that follow it; what they return may only be passed on. `TaskOptions` says what the others mean.
+    What a `dynamic` task gets back of the tasks and DAGs that it calls may only be passed on.
 
     Raises InvalidDag.
     """
@@ -403,16 +407,13 @@ def _driver() -> Callable[..., Any]:
 def dag(fn: Callable[P, R], /) -> DagFunction[P, R]: ...
 @overload
 def dag(**options: Unpack[DagKeywords]) -> Callable[[Callable[P, R]], DagFunction[P, R]]: ...
-@spelled_out(DagKeywords, DagOptions())
+@spelled_out(DagKeywords, DAG_MEANINGS, DagOptions())
 @shortened
 def dag(fn: Callable[..., Any] | None = None, /, **options: Unpack[DagKeywords]) -> Any:
     """Make a function the body of a DAG: plain as ``@dag``, or with options as ``@dag(static=("folds",))``.
 
     The body says which tasks there are. It is run several times, so it must be pure, and parameters are
-    outputs in it, except `static` ones: they have their values, and every value has a DAG of its own.
-    `serializer` is the default of all values in it; `deadline` is in seconds. `schedule` is five fields of cron: beat
-    submits the DAG at these times, by the clock of `timezone`, or of the app's where there is none. `DagOptions` says
-    what the others mean.
+    outputs in it, except `static` ones.
 
     Raises InvalidDag, also when built.
     """

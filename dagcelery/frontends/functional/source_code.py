@@ -22,6 +22,7 @@ FunctionNode: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 _Place: TypeAlias = tuple[int, str]
+_Extent: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 
 _FUTURES: Final = sum({getattr(__future__, name).compiler_flag for name in __future__.all_feature_names})
 
@@ -35,6 +36,9 @@ def function_node(code: types.CodeType) -> FunctionNode | None:
         return None
     place = code.co_firstlineno, code.co_name
     functions, codes = module[0].get(place, []), module[1].get(place, [])
+    if len(functions) > 1 and (extent := _extent(code)):  # lambdas on one line
+        functions = [each for each in functions if isinstance(each, ast.Lambda) and _extent_of(each.body) == extent]
+        codes = [each for each in codes if _extent(each) == extent]
     if len(functions) != 1 or len(codes) != 1 or _parts_of(codes[0]) != _parts_of(code):
         return None
     return functions[0]
@@ -89,6 +93,23 @@ def _starts(node: FunctionNode) -> _Place:
     if isinstance(node, ast.Lambda):
         return node.lineno, "<lambda>"
     return min([node.lineno, *(each.lineno for each in node.decorator_list)]), node.name
+
+
+def _extent(code: types.CodeType) -> _Extent | None:
+    """Return where the body of a lambda begins and ends; None if the code does not say."""
+    places = [
+        ((row, column), (end_row, end_column))
+        for row, end_row, column, end_column in code.co_positions()
+        if row is not None and column is not None and end_row is not None and end_column is not None
+    ]
+    spans = [(start, end) for start, end in places if start != end]
+    return (min(start for start, _ in spans), max(end for _, end in spans)) if spans else None
+
+
+def _extent_of(node: ast.expr) -> _Extent:
+    assert node.end_lineno is not None
+    assert node.end_col_offset is not None
+    return (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
 
 
 def _parts_of(code: types.CodeType) -> tuple[object, ...]:

@@ -52,8 +52,8 @@ function acts.begin()
   mark = (busy_with or req.token) .. ' ' .. cjson.encode(places)
   state = 'cancelled' -- else a client might read results that are not there any more
   call('HSET', R, 'clearing', mark, 'state', state, 'reason', 'parts of it are to be executed again: resume() sees to it')
-  call('HDEL', R, 'failed', 'hook')
-  if hook then call('ZREM', key('r', hook), '0/-3') end
+  call('HDEL', R, 'failed')
+  drop_hook()
 end
 
 function acts.widen() -- but not what others have added

@@ -6,7 +6,7 @@
 --                                              | refused: no is in use; re:<queue> of refused messages: the first ready step, how many there were, when the last was; due: when d must be looked at; waiting: retries in d; broken: failures that others outlive; poisoned: z is in use; skips: scopes were skipped;
 --                                              | clearing: "token [places]" of the process that clears them; clear_at: "token number when patience", the call it is at, and for how many seconds it is not taken for dead; generation: how often parts of it were cleared
 --                                              | pauses: "from:to from:to..." between an end and the next epoch, the newest 100;
---                                              | bodies: how many there are; held: not admitted yet; since: when it was admitted or resumed; awaited: when a sweep last found that something will happen by itself; hooks, hook: the queue of what is called at the end, and that it still is to be
+--                                              | bodies: how many there are; held: not admitted yet; since: when it was admitted or resumed; awaited: when a sweep last found that something will happen by itself; hooks, hook: the queue of what is called at the end, and that it still is to be; untold: how many ends from the first one on passed without that
 -- g:<body>            hash                     | topology: step -> entry; <step>:<k> portion k of many successors, <step>:i inputs; of a plan's
 --                                              | first body also the sealed plan in chunks, plan:<k>, and of a child plan's `of`: "scope/chunks"
 -- s:<scope>           hash                     | left; closed; skipped; <step> state, "k|" if it was skipped with its scope; <step>:t attempts :a arrivals :n items :d done :c claimed :g gate :j items opened of claims that were not opened whole :l lost by, of items when :r since when it is ready :k skipped :v attempts before it was cleared :x freed; n:<token>, a:<token> of lists
@@ -380,6 +380,14 @@ local function end_run(final, reason)
     call('HSET', R, 'hook', hook)
     make_ready_and_report('0', '0', '-3', hook)
   end
+end
+
+local function drop_hook() -- an end is taken back, and what was to be called at it is not
+  if not hook then return end
+  call('ZREM', key('r', hook), '0/-3')
+  call('HDEL', R, 'hook')
+  local told = call('HMGET', R, 'epoch', 'untold')
+  if tonumber(told[2] or 0) == tonumber(told[1]) - 1 then call('HSET', R, 'untold', told[1]) end
 end
 
 local function complete_scope(scope, body) -- all steps of a scope are done

@@ -42,9 +42,9 @@ end
 
 local function clear_end()
   call('UNLINK', key('w'), key('y'), key('z'), key('no'))
-  call('HDEL', R, 'failed', 'reason', 'ended', 'broken', 'poisoned', 'refused', 'hook', 'deadline', 'span')
+  call('HDEL', R, 'failed', 'reason', 'ended', 'broken', 'poisoned', 'refused', 'deadline', 'span')
   if held == 'key' then call('HDEL', R, 'held') end -- its submitter went away; to resume it is to let it start
-  if hook then call('ZREM', key('r', hook), '0/-3') end
+  drop_hook()
   call('HDEL', key('s', '0'), '-3:l')
   local called = read_claim('0/-3')
   if called then drop_claim('0/-3', called, hook) end -- of the last end: the next has its own

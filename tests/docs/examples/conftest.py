@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from .reading import reader as reader
 from .scripts import script as script
 
 

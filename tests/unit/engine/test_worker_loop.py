@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from dagcelery import dag, task
+from dagcelery import current, dag, task
+from dagcelery.client import lifecycle
+from dagcelery.engine.hooks import Listener, Notice
 from dagcelery.engine.interrupts import Watchdog
 from dagcelery.engine.worker_loop import Engine
 from dagcelery.worker.sender import WORK
@@ -244,3 +246,41 @@ def test_the_watch_holds_nothing_of_what_has_ended() -> None:
     while gone() is not None:
         assert time.monotonic() < until
         time.sleep(0.001)
+
+
+class Ends(Listener):
+    """Hears how runs ended."""
+
+    def __init__(self) -> None:
+        self.states: list[str] = []
+
+    def run_ended(self, run_id: str, dag: str, state: str, seconds: float) -> None:
+        self.states.append(state)
+
+
+resumed: list[World] = []
+
+
+def resume(notice: Notice) -> None:
+    lifecycle.resume(resumed[0].client, notice.run_id, None, allow_code_change=False)
+
+
+@task
+def mended_by_then() -> int:
+    if current().attempt == 1:
+        raise ValueError
+    return 1
+
+
+@dag(on_failure=resume)
+def resuming() -> int:
+    return mended_by_then()
+
+
+def test_a_run_that_is_resumed_under_a_message_ends_there_as_any_does() -> None:
+    ends = Ends()
+    world = World(slice_seconds=LONG, workers=1, listener=ends)
+    resumed[:] = [world]
+    world.submit(resuming)
+    world.deliver(world.post.waiting.pop())
+    assert ends.states == ["failed", "done"]

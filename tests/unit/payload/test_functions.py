@@ -273,6 +273,17 @@ def test_a_function_that_moved_is_found_by_its_former_name(shop: Any) -> None:
         load(named("old_shop", "g"), imports=None, keyring=keyed)
 
 
+@pytest.mark.parametrize("keyring", [keyed, keyless])
+def test_a_function_that_moved_is_found_in_a_listed_module_that_nothing_has_imported_yet(
+    tmp_path: Path, keyring: Keyring
+) -> None:
+    source = "from dagcelery import task\n@task(aliases='old_shop:f')\ndef g(): return 1"
+    with module_on_disk(tmp_path, "new_shop_for_tests", source):
+        del sys.modules["new_shop_for_tests"]
+        found = load(named("old_shop", "f"), imports=("broken_for_tests", "new_shop_for_tests"), keyring=keyring)
+        assert found() == 1
+
+
 def test_a_function_is_not_moved_into_a_module_that_is_not_allowed(shop: Any) -> None:
     shop.moved = Moved(shop.plain)
     with pytest.raises(FunctionNotFound):

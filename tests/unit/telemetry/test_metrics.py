@@ -55,6 +55,11 @@ def grown(n: int) -> list[int]:
     return grows(n)
 
 
+@dag
+def grown_by_item(n: int) -> list[list[int]]:
+    return [grows(x) for x in numbers(n)]
+
+
 class Counted:
     """A world whose workers count."""
 
@@ -96,6 +101,12 @@ def test_nodes_of_a_graph_that_grew_have_the_names_of_their_calls(counted: Count
     counted.world.run(grown, n=5)
     names = {node: n for (_, node, _), n in counted.samples("pieces").items()}
     assert names["one"] == 5
+
+
+def test_each_item_that_grew_a_graph_is_counted_once(counted: Counted) -> None:
+    counted.world.run(grown_by_item, n=4)
+    assert {node: n for (_, node, _), n in counted.samples("pieces").items()} == {"numbers": 1, "grows": 4, "one": 6}
+    assert min(counted.samples("piece_duration_seconds").values()) >= 0
 
 
 def test_what_was_counted_before_its_answer_was_lost_is_not_counted_again(counted: Counted) -> None:

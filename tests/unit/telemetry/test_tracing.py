@@ -19,6 +19,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, T
 
 from dagcelery import Cache, attach, dag, invoke, task
 from dagcelery.errors import NodeFailed, NotConfigured
+from dagcelery.store.records import RunRecord
+from dagcelery.telemetry.tracing import Tracing
 
 
 class Team:
@@ -119,6 +121,13 @@ def test_an_item_that_is_skipped_is_a_span_around_what_has_failed(team: Team) ->
     )
     assert failed.parent.span_id == skipped.context.span_id
     assert failed.status.description == "ZeroDivisionError: integer division or modulo by zero"
+
+
+def test_the_first_end_that_is_told_ends_the_runs_own_span(team: Team) -> None:
+    record = RunRecord("ab" * 16, "shop", "done", 1.0, ended=9.0, epoch=2, pauses=[(3.0, 4.0)], untold=1)
+    Tracing({record.id: record}.get).run_ended(record.id, "shop", "done", 7.0)
+    (span,) = team.exporter.get_finished_spans()
+    assert (span.parent, span.start_time, span.end_time) == (None, 1e9, 9e9)
 
 
 def test_what_is_sensitive_is_in_no_span(team: Team) -> None:

@@ -48,7 +48,7 @@ def test_a_connection_that_cannot_be_closed_in_order_is_given_up(server: Server,
     consumer = consumer_of(connection, app=SimpleNamespace(conf=SimpleNamespace(**conf)))
     server.kill()
     consumer.on_connection_error_after_connected(ConnectionError("the broker went away"))
-    assert consumer.connection is None
+    assert not (consumer.connection and consumer.connection.connected)  # Celery 5.6 keeps the object
 
 
 def test_what_kombu_raises_over_a_closed_connection_is_a_lost_connection(

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
-from celery import Celery
+from celery import Celery, current_app
 from kombu.transport.redis import Channel
 
 from dagcelery import Run, RunState, attach, dag, task
@@ -62,6 +62,18 @@ def test_what_listeners_set_in_the_context_before_a_message_is_sent_is_gone_behi
         for _ in range(2):
             attached(server).submit(spread, {"xs": [1]})
     assert (traced, span.get()) == (["the submitter's"] * 2, "the submitter's")
+
+
+def test_who_hears_of_a_message_finds_its_task_in_the_current_app(server: Server) -> None:
+    """OpenTelemetry's instrumentor looks there for the span that it has to end."""
+
+    def look(sender: str, **_: Any) -> None:
+        found.append(sender in current_app.tasks)
+
+    found, before = list[bool](), current_app.main
+    with listening(look, "before_task_publish"), listening(look, "after_task_publish"):
+        attached(server).submit(spread, {"xs": [1]})
+    assert (found, current_app.main) == ([True, True], before)
 
 
 @pytest.mark.parametrize(

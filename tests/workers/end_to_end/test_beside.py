@@ -252,6 +252,15 @@ def test_none_of_them_logs_an_error(seen: Seen) -> None:
         assert said not in "".join(lines)
 
 
+# -- claims ---------------------------------------------------------------------------------------
+def test_what_a_worker_without_children_claims_bears_its_name(seen: Seen) -> None:
+    """Else all take it for lost once it has lasted for some seconds, and execute it again and again."""
+    run_id, _ = seen.done(beside.meeting)
+    (worker,) = [name for name in seen.site.client.store.fleet.workers() if name.startswith("threads@")]
+    owners = {event.owner.partition(":")[0] for event in seen.site.client.store.reader.events(run_id, "", 100)}
+    assert owners - {""} == {worker}
+
+
 # -- contexts -------------------------------------------------------------------------------------
 def test_in_threads_each_piece_has_contexts_of_its_own(seen: Seen) -> None:
     _, (first, second, after) = seen.done(beside.meeting)

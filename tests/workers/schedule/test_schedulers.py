@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import celery
 import pytest
 from click.testing import CliRunner, Result
 from redbeat import RedBeatScheduler
@@ -102,6 +103,7 @@ def test_a_beat_that_cannot_start_ends_with_a_sentence(cluster: Cluster, tmp_pat
 # -- RedBeat ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(celery.VERSION[:2] < (5, 7), reason="crontabs of Celery before 5.7 are late beside UTC")
 def test_redbeat_keeps_our_entries_and_submits_what_is_due(beats: Beats) -> None:
     app = beats.app(timezone="Europe/Berlin", redbeat_redis_url=beats.server.url, redbeat_lock_key=None)
     prepare(app, "redbeat.RedBeatScheduler")
@@ -112,6 +114,12 @@ def test_redbeat_keeps_our_entries_and_submits_what_is_due(beats: Beats) -> None
         beats.now = beats.now.fromisoformat(moment)
         scheduler.tick()
     assert beats.runs() == ["nightly", "often", "often"]
+
+
+def test_redbeat_is_refused_crontabs_that_would_be_late(beats: Beats, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(celery, "VERSION", (5, 6, 3))
+    with pytest.raises(SystemExit, match=r"would be hours late .*: upgrade Celery to 5\.7"):
+        prepare(beats.app(timezone="Europe/Berlin"), RedBeatScheduler)
 
 
 def test_redbeat_is_refused_what_it_cannot_write_down(beats: Beats) -> None:

@@ -49,6 +49,10 @@ def inner(x: Any) -> Any:
     return double(x)
 
 
+ON_ONE_LINE: tuple[Callable[[Any], Any], ...] = (lambda x: x, lambda x: x is None, lambda x: [lambda: id(x)][0]())
+whole, compared, inward = ON_ONE_LINE
+
+
 QUESTIONS = [
     "return echo('none' if n is None else 'some')",
     "if n is not None:\n    return echo('some')\nreturn echo('none')",
@@ -76,6 +80,8 @@ QUESTIONS = [
     "return echo(n is True)",
     "return echo(double(n) is double(n))",
     "return echo(operator.is_(n, None))",
+    "return echo(compared(n))",
+    "return echo(inward(n))",
     "return echo(type(n).__name__)",
     "return echo(n.__class__.__name__)",
     "return echo('int' if isinstance(n, int) else 'other')",

@@ -12,8 +12,9 @@ from opentelemetry.sdk.trace import export
 
 from dagcelery import attach
 
-HOWTO = Path(__file__).parents[4] / "docs" / "howto" / "logs_and_errors.md"
-blocks = dict(re.findall(r"^```python\n# (\w+)\.py\n(.*?)^```", HOWTO.read_text(), re.M | re.S))
+HOWTO = Path(__file__).parents[4] / "docs" / "howto"
+PAGES = "".join((HOWTO / f"{name}.md").read_text() for name in ("logs", "sentry", "tracing"))
+blocks = dict(re.findall(r"^```python\n# (\w+)\.py\n(.*?)^```", PAGES, re.M | re.S))
 
 
 def follow(name: str) -> dict[str, Any]:
