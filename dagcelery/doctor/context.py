@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from dagcelery.errors import BrokerUnavailable, InvalidSetting, NotSent, StoreUnavailable
+from dagcelery.errors import BrokerUnavailable, InvalidSetting, NotConfigured, NotSent, StoreUnavailable
 from dagcelery.settings import Settings
 from dagcelery.store.redis import Inspection
 from dagcelery.store.redis_clients import masters_of
@@ -112,7 +112,7 @@ class CheckContext:
         with suppress(InvalidSetting):  # another check reports such an address
             if self.settings.store_url:
                 servers |= _inspections("the store", for_redis(self.settings.store_url))
-        with suppress(InvalidSetting):
+        with suppress(InvalidSetting, NotConfigured):
             if is_redis(self.broker_url):
                 options = self.app.conf.broker_transport_options
                 servers |= _inspections("the broker", celerys(self.broker_url, None, options))

@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from copy import copy
 from functools import partial
 from itertools import islice
@@ -20,7 +20,7 @@ import redis.asyncio
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.retry import Retry
 
-from dagcelery.errors import InvalidDagType, StoreRefused, StoreUnavailable
+from dagcelery.errors import InvalidDagType, StoreFull, StoreRefused, StoreUnavailable
 from dagcelery.store.cache import ServerCache
 from dagcelery.store.keys import Keys, stage_value_key
 from dagcelery.store.lua import sha1_of, source
@@ -92,7 +92,11 @@ class RedisServer:
             return call(*arguments)
 
     def ping(self) -> None:
-        denied = [name.decode() for name in self.run("probe", self.keys.probe, {})]
+        key = self.keys.probe
+        with suppress(StoreFull):  # who may send MULTI and EXEC gets that
+            self.client.pipeline(transaction=True).exists(key).execute()
+        self.command("EVAL", source("probe"), 1, key, "{}")  # a server that has it by now may never have let this user
+        denied = [name.decode() for name in self.run("probe", key, {})]
         if denied:
             remedy = f"give it the right to: ACL SETUSER ... {' '.join(f'+{name}' for name in denied)}"
             raise StoreRefused(f"this user may not send {', '.join(denied)}", self.shown_url, remedy)

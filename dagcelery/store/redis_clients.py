@@ -8,6 +8,7 @@ with `sentinel_` is for the connections to the Sentinels themselves.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 import threading
 import time
@@ -19,7 +20,8 @@ from urllib.parse import unquote, urlencode
 
 import redis
 import redis.asyncio
-from redis.backoff import ExponentialBackoff
+from redis.backoff import ExponentialBackoff, NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
 
 from dagcelery.errors import InvalidSetting, StoreRefused, StoreUnavailable
@@ -141,9 +143,10 @@ def client_of(url: str, patience: Patience | None = None, **options: Any) -> Any
         address = Address.parse(url)
         client: Any
         if address.kind == "cluster":
+            _check_options(address.urls[0])
             return _LateCluster(partial(_cluster_of, address, masked(url), patience, options), masked(url))
         if address.kind == "sentinel":
-            client = _master_of(address, redis.sentinel, _Client, options)
+            client = _master_of(address, redis.sentinel, _Client, Retry(NoBackoff(), 0), options)
         else:
             client = _Client.from_url(url, **options)
         connection_of(client.connection_pool)  # an unknown name would be noticed late
@@ -152,6 +155,14 @@ def client_of(url: str, patience: Patience | None = None, **options: Any) -> Any
         raise InvalidSetting("store_url", f"has an option that cannot be: {error}", remedy) from error
     client.shown_url, client.patience = masked(url), patience if address.kind else None
     return client
+
+
+def _check_options(url: str) -> None:
+    """Raise TypeError for an option that neither a cluster nor its connections have: redis-py would leave it out."""
+    options = _parse(url)
+    of_cluster = inspect.signature(RedisCluster.__init__).parameters
+    of_nodes = {name: value for name, value in options.items() if name not in of_cluster}
+    of_nodes.pop("connection_class", redis.Connection)(**of_nodes)
 
 
 def connection_of(pool: Any) -> Any:
@@ -171,12 +182,11 @@ def async_client_of(url: str, **options: Any) -> Any:
     url = _with_bytes(url)
     address = Address.parse(url)
     if address.kind == "sentinel":
-        return _master_of(address, redis.asyncio.sentinel, redis.asyncio.Redis, options)
+        once = redis.asyncio.retry.Retry(NoBackoff(), 0)
+        return _master_of(address, redis.asyncio.sentinel, redis.asyncio.Redis, once, options)
     if address.kind == "cluster":
-        from redis.asyncio.cluster import ClusterNode, RedisCluster  # late: few stores are clusters
-
-        others = [ClusterNode(*host) for host in address.hosts[1:]]
-        return RedisCluster.from_url(address.urls[0], startup_nodes=others, **options)
+        others = [redis.asyncio.cluster.ClusterNode(*host) for host in address.hosts[1:]]
+        return redis.asyncio.RedisCluster.from_url(address.urls[0], startup_nodes=others, **options)
     return redis.asyncio.Redis.from_url(url, **options)
 
 
@@ -221,15 +231,17 @@ class _Pipeline(redis.client.Pipeline):
 
 
 # -- the master that Sentinels name ---------------------------------------------------------------------
-def _master_of(address: Address, module: Any, redis_class: type[Any], options: Mapping[str, Any]) -> Any:
-    """Return a client that asks the Sentinels for the master whenever it connects."""
+def _master_of(address: Address, module: Any, redis_class: type[Any], once: Any, options: Mapping[str, Any]) -> Any:
+    """Return a client that asks the Sentinels for the master whenever it connects, each of them `once`, a `Retry`: by
+    itself redis-py would ask one that is away ten times before it asks the next one.
+    """
     said = dict(options) | _parse(address.urls[0])
     of_sentinels = {name: str(said.pop(name)) for name in list(said) if name.startswith("sentinel_")}
     named = {name.removeprefix("sentinel_"): value for name, value in of_sentinels.items()}
     is_secured = said.pop("connection_class", None) is not None
     for name in ("host", "port"):
         said.pop(name, None)
-    own = {"socket_timeout": _SENTINEL_SECONDS, "socket_connect_timeout": _SENTINEL_SECONDS}
+    own = {"socket_timeout": _SENTINEL_SECONDS, "socket_connect_timeout": _SENTINEL_SECONDS, "retry": once}
     if is_secured and named.pop("ssl", "true").lower() not in ("0", "no", "false"):
         own |= {"ssl": True} | {name: value for name, value in said.items() if name.startswith("ssl_")}
     own |= {name: value for name, value in _parse(f"redis://?{urlencode(named)}").items() if name != "db"}
@@ -266,8 +278,6 @@ def is_cluster(client: Any) -> bool:
 
 
 def _cluster_of(address: Address, shown_url: str, patience: Patience | None, options: Mapping[str, Any]) -> Any:
-    from redis.cluster import ClusterNode, RedisCluster  # late: few stores are clusters
-
     class Cluster(RedisCluster):
         """Raises our errors; its pipelines are those that the adapters need."""
 
@@ -290,7 +300,7 @@ def _cluster_of(address: Address, shown_url: str, patience: Patience | None, opt
             return self.execute_command("TIME", target_nodes=self.nodes_manager.get_node_from_slot(0))
 
         def info(self, *sections: Any, **_: Any) -> Any:
-            """What INFO says of that master which is nearest to its limit of memory."""
+            """What INFO says of that master which is nearest to its limit of memory, or, without limits, uses most."""
             told = self.execute_command("INFO", *sections, target_nodes=self.PRIMARIES)
             return max((each for each in told.values() if isinstance(each, dict)), key=_fullness, default=told)
 
@@ -300,9 +310,9 @@ def _cluster_of(address: Address, shown_url: str, patience: Patience | None, opt
         return Cluster.from_url(address.urls[0], startup_nodes=others, **options)
 
 
-def _fullness(told: Mapping[str, Any]) -> float:
-    most = int(told.get("maxmemory", 0))
-    return int(told.get("used_memory", 0)) / most if most else 0.0
+def _fullness(told: Mapping[str, Any]) -> tuple[float, int]:
+    used, most = int(told.get("used_memory", 0)), int(told.get("maxmemory", 0))
+    return used / most if most else 0.0, used
 
 
 class _ClusterPipeline(_Pipeline):

@@ -18,21 +18,37 @@ from dagcelery.errors import DagceleryError, StoreDamaged, StoreFull, StoreRefus
 
 _WAITS: Final = StoreUnavailable
 _CLUSTER: Final = (of_redis.MovedError, of_redis.AskError, of_redis.ClusterCrossSlotError)
-_NOBODY: Final = "(Redis Cluster cannot be connected|.*slots are not covered)"
+_NO_NODE: Final = "Redis Cluster cannot be connected.*"
+_NO_SLOTS: Final = ".*slots are not covered"
 """A cluster's nodes do not answer, or not for all slots; redis-py has one class for that and for misuse."""
 _DOWN: Final = (of_redis.ClusterError, of_redis.TryAgainError, of_redis.SlotNotCoveredError)
 
 _MEANINGS: Final[tuple[tuple[tuple[type[Exception] | str, ...], type[StoreUnavailable], str], ...]] = (
     ((of_redis.OutOfMemoryError, "OOM"), StoreFull, ""),
+    # -- what a first contact says of several servers
+    ((f"{_NO_NODE}(invalid username|HELLO must|NOAUTH|WRONGPASS)",), StoreRefused, ""),
+    (
+        (f"{_NO_NODE}Cluster mode is not enabled",),
+        StoreRefused,
+        "write redis:// or redis+sentinel:// in its URL, as it is no cluster",
+    ),
+    ((_NO_NODE,), _WAITS, ""),
+    (
+        (r"No master found for .*(AuthenticationError|HELLO|NOAUTH)",),
+        _WAITS,
+        "write the password of the Sentinels themselves as ?sentinel_password=... in DAGCELERY_STORE_URL",
+    ),
+    ((r"No master found for .* : .*",), _WAITS, "start the Sentinels, or name them in DAGCELERY_STORE_URL"),
+    (
+        ("No master found for",),
+        _WAITS,
+        "name the service as the Sentinels do, or wait until they have found another master",
+    ),
     # -- what passes by itself
     ((of_redis.BusyLoadingError, "LOADING"), _WAITS, "wait until it has read its data"),
     (("BUSY",), _WAITS, "wait until the script that it runs is over, or end that with SCRIPT KILL"),
     (("NOREPLICAS",), _WAITS, "wait for its replicas, or lower min-replicas-to-write"),
-    (
-        (*_DOWN, "CLUSTERDOWN", "TRYAGAIN", _NOBODY),
-        _WAITS,
-        "wait until each slot has a primary",
-    ),
+    ((*_DOWN, "CLUSTERDOWN", "TRYAGAIN", _NO_SLOTS), _WAITS, "wait until each slot has a primary"),
     (
         (".*ttempted to access a non local key",),
         _WAITS,
@@ -48,6 +64,11 @@ _MEANINGS: Final[tuple[tuple[tuple[type[Exception] | str, ...], type[StoreUnavai
     (("DENIED",), StoreRefused, "give it a password: without one it lets nobody in from other machines"),
     (("DB index is out of range",), StoreRefused, "name a database that it has, such as /0, in DAGCELERY_STORE_URL"),
     (
+        ("unknown command .SENTINEL",),
+        StoreRefused,
+        "name the port of the Sentinels, or write redis:// to a server that none of them watches",
+    ),
+    (
         ("unknown command",),
         StoreRefused,
         "use a Redis or Valkey that has it: dagcelery needs scripts, and no service that hides or renames EVAL will do",
@@ -57,6 +78,7 @@ _MEANINGS: Final[tuple[tuple[tuple[type[Exception] | str, ...], type[StoreUnavai
         StoreRefused,
         "set DAGCELERY_KEY_PREFIX to what the user's rights let keys begin with, such as shop: for ~shop:*",
     ),
+    (("EXEC without MULTI",), StoreRefused, "give the user the right to open a transaction: ACL SETUSER ... +multi"),
     ((r"(ACL failure in script|The user executing the script)",), StoreRefused, ""),
     ((of_redis.NoPermissionError, of_redis.AuthenticationError, of_redis.AuthorizationError), StoreRefused, ""),
     ((of_redis.ConnectionError, of_redis.TimeoutError, of_redis.InvalidResponse), _WAITS, ""),
@@ -67,6 +89,8 @@ _PIPELINED: Final = r"(?:Command # \d+ \(.*?\) of pipeline caused error: )?"
 _SCRIPTED: Final = r"(?:Error running script.*?[:-]+(?=[A-Z]{3,} ))?"
 _FIRST: Final = re.compile(rf"{_PIPELINED}(?:ERR )?{_SCRIPTED}", re.DOTALL)
 """What may stand in front of the words of an error: a script of a Redis before 7 tells its error as a Lua error."""
+_CLIENTS: Final = re.compile(r"<redis\.[^\n]*?\)>\)>\)> - ")
+"""How redis-py shows each Sentinel that did not answer; the error behind it says enough."""
 _OF_FAILOVERS: Final = (of_redis.ReadOnlyError, of_redis.AskError)
 _KNOWS_OTHERS: Final = re.compile(r"\w+\+(sentinel|cluster)://")
 _FAILS_OVER: Final = "wait until another server has taken over"
@@ -86,12 +110,14 @@ def our_errors(shown_url: str) -> Iterator[None]:
 
 def _is_misuse(error: Exception) -> bool:
     is_of_cluster = isinstance(error, of_redis.RedisClusterException)
-    return is_of_cluster and not (isinstance(error, of_redis.SlotNotCoveredError) or re.match(_NOBODY, str(error)))
+    return is_of_cluster and not (
+        isinstance(error, of_redis.SlotNotCoveredError) or re.match(f"{_NO_NODE}|{_NO_SLOTS}", str(error))
+    )
 
 
 def meaning(error: Exception, shown_url: str) -> DagceleryError:
     """Return the error of ours that one of redis-py stands for."""
-    told = str(error)
+    told = _CLIENTS.sub("", str(error))
     first = told[_FIRST.match(told).end() :]  # type: ignore[union-attr]  # it matches an empty text
     for marks, ours, remedy in _MEANINGS:
         if any(re.match(rf"{mark}\b", first) if isinstance(mark, str) else isinstance(error, mark) for mark in marks):

@@ -164,7 +164,10 @@ def test_the_rights_that_are_looked_for_are_those_of_our_redis_conf() -> None:
 @pytest.mark.parametrize(
     ("rules", "told"),
     [
-        ("~* &* +@all -eval -evalsha", "refuses a command: .*'evalsha'.*the user's rights"),
+        ("~* &* +@all -eval", "refuses a command: .*'eval'.*the user's rights"),
+        ("~* &* +@all -evalsha", "refuses a command: .*'evalsha'.*the user's rights"),
+        ("~* &* +@all -multi", r"refuses a command: EXEC without MULTI; .*\+multi"),
+        ("~* &* +@all -exec", "refuses a command: .*'exec'.*the user's rights"),
         ("~* &* +@all -zrem", r"this user may not send zrem; .*\+zrem"),
         ("~shop:* &* +@all", "key.*; set DAGCELERY_KEY_PREFIX to what .* such as shop: for ~shop:"),
     ],
@@ -250,3 +253,9 @@ def test_keys_that_would_stay_for_ever_are_a_warning(context: Make, admin: redis
     ((severity, told),) = found(broken, checks.check_keys)
     assert severity == "warning"
     assert "has 1 keys without a time to live among the first 10,000: dagcelery:odd" in told
+
+
+def test_a_broker_whose_sentinels_have_no_service_keeps_nobody_from_looking_at_the_store(
+    context: Make, server: Server
+) -> None:
+    assert list(context("sentinel://a:1", store=server.url).servers) == ["the store"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import socketserver
+import threading
 from itertools import chain, repeat
 from types import SimpleNamespace
 from typing import Any
@@ -9,13 +12,14 @@ from typing import Any
 import pytest
 from celery import Celery
 from redis.crc import key_slot
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisClusterException, ResponseError
+from redis.sentinel import MasterNotFoundError
 
-from dagcelery.errors import InvalidSetting, NotConfigured, StoreFull, StoreUnavailable
+from dagcelery.errors import InvalidSetting, NotConfigured, StoreFull, StoreRefused, StoreUnavailable
 from dagcelery.settings import Settings
 from dagcelery.store import redis_clients
 from dagcelery.store.keys import Keys
-from dagcelery.store.redis_clients import Address, Patience, _ClusterPipeline, client_of
+from dagcelery.store.redis_clients import Address, Patience, _ClusterPipeline, _fullness, client_of
 from dagcelery.store.redis_errors import meaning
 from dagcelery.worker.addresses import celerys, for_celery, for_redis, tls_options, transport_options
 from dagcelery.worker.app import make_app, settings_of
@@ -122,6 +126,61 @@ def test_a_script_amid_a_slot_that_is_moved_is_told_so() -> None:
     error = meaning(ResponseError(told), CLUSTER)
     assert type(error) is StoreUnavailable
     assert "move slots only while no run is active" in str(error)
+
+
+def test_of_masters_without_limits_the_one_that_uses_most_speaks_for_a_cluster() -> None:
+    told = [{"used_memory": 5}, {"used_memory": 9}, {"used_memory": 7}]
+    assert max(told, key=_fullness)["used_memory"] == 9
+    assert max([*told, {"used_memory": 1, "maxmemory": 2}], key=_fullness)["used_memory"] == 1
+
+
+NO_NODE = "Redis Cluster cannot be connected. Please provide at least one reachable node: "
+NO_MASTER = "No master found for 'dags'"
+CLIENT = "<redis.client.Redis(<redis.connection.ConnectionPool(<redis.connection.Connection(db=0)>)>)> - "
+
+
+@pytest.mark.parametrize(
+    ("error", "ours", "remedy"),
+    [
+        (RedisClusterException(f"{NO_NODE}Error 111 connecting"), StoreUnavailable, "111 connecting; start it"),
+        (RedisClusterException(f"{NO_NODE}HELLO must be called"), StoreRefused, "check user and password"),
+        (RedisClusterException(f"{NO_NODE}invalid username-password pair"), StoreRefused, "check user and password"),
+        (RedisClusterException(f"{NO_NODE}Cluster mode is not enabled"), StoreRefused, "write redis://"),
+        (MasterNotFoundError(NO_MASTER), StoreUnavailable, "name the service as the Sentinels do"),
+        (MasterNotFoundError(f"{NO_MASTER} : {CLIENT}111"), StoreUnavailable, "'dags' : 111; start the Sentinels"),
+        (MasterNotFoundError(f"{NO_MASTER} : AuthenticationError"), StoreUnavailable, "as [?]sentinel_password="),
+        (ResponseError("unknown command 'SENTINEL', with"), StoreRefused, "name the port of the Sentinels"),
+    ],
+)
+def test_what_is_wrong_at_a_first_contact_has_a_remedy_of_its_own(error: Any, ours: type, remedy: str) -> None:
+    told = meaning(error, SENTINELS)
+    assert type(told) is ours
+    assert re.search(remedy, str(told))
+
+
+def test_an_option_that_a_cluster_does_not_have_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match="'nonsense'"):
+        client_of(f"{CLUSTER}&nonsense=1")
+    client_of(f"{CLUSTER}&read_from_replicas=yes&socket_timeout=5")
+
+
+class _Away(socketserver.BaseRequestHandler):
+    """A Sentinel that says nothing to whom it counts."""
+
+    def handle(self) -> None:
+        self.server.asked += 1  # type: ignore[attr-defined]
+
+
+def test_a_sentinel_that_is_away_is_asked_once_before_the_next_one() -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Away) as away:
+        away.asked = 0  # type: ignore[attr-defined]
+        threading.Thread(target=away.serve_forever, args=[0.01], daemon=True).start()
+        port = away.server_address[1]
+        manager = client_of(f"redis+sentinel://127.0.0.1:{port},127.0.0.1:{port}/dags").connection_pool.sentinel_manager
+        with pytest.raises(MasterNotFoundError):
+            manager.discover_master("dags")
+        away.shutdown()
+        assert away.asked == 2  # type: ignore[attr-defined]
 
 
 # -- patience -------------------------------------------------------------------------------------

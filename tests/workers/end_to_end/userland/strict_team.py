@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -29,6 +30,7 @@ def no_route(name: str, args: Any, kwargs: Any, options: Any, task: Any = None, 
         raise KeyError(name)
 
 
+OPTIONS = json.loads(os.environ["TEAM_OPTIONS"])
 KINDS: dict[str, dict[str, Any]] = {
     "guarded": {
         "accept_content": ["msgpack"],
@@ -56,7 +58,8 @@ KINDS: dict[str, dict[str, Any]] = {
         "task_create_missing_queues": False,
         "enable_utc": False,
         "timezone": "Asia/Tokyo",
-        "broker_transport_options": {"visibility_timeout": 1, "global_keyprefix": "team:"},
+        "broker_transport_options": OPTIONS.get("broker_transport_options", {})
+        | {"visibility_timeout": 1, "global_keyprefix": "team:"},
     },
     "quorate": {
         "task_default_queue_type": "quorum",
@@ -69,5 +72,5 @@ KIND = os.environ["STRICT_KIND"]
 
 app = Celery("strict", broker=os.environ["TEAM_BROKER"], backend=os.environ["TEAM_BACKEND"], task_cls=Tenanted)
 app.conf.update(task_default_queue=KIND, broker_connection_retry_on_startup=True, include=["strict_tasks"])
-app.conf.update(KINDS[KIND])
+app.conf.update(OPTIONS | KINDS[KIND])
 client = attach(app)
