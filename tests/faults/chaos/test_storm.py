@@ -15,7 +15,7 @@ from dagcelery.errors import BrokerUnavailable
 from dagcelery.testing.faults import FaultyCluster
 
 SEED = 20
-RUNS = [number for number in range(20) if WEATHERS[number % len(WEATHERS)] is STORM]
+RUNS = [number for number in range(12) if WEATHERS[number % len(WEATHERS)] is STORM]
 
 
 @pytest.mark.timeout(600)

@@ -34,7 +34,7 @@ def context(server: Server) -> Iterator[Make]:
     made: list[CheckContext] = []
 
     def make(url: str = "", *, store: str = "", key: str = KEY, **conf: Any) -> CheckContext:
-        app = Celery("team", broker=url or server.url, set_as_current=False)
+        app = Celery("no_module", broker=url or server.url, set_as_current=False)
         app.conf.update(HEALTHY | conf)
         attach(app, store_url=store or url or server.url, signing_key=key)
         made.append(CheckContext(app_context_of(app)))

@@ -264,7 +264,7 @@ def test_a_worker_that_consumes_nothing_is_a_warning(hospital: Cluster) -> None:
 def test_an_installation_without_workers_is_a_warning(context: Make) -> None:
     ((severity, told),) = found(context(), checks.check_queues)
     assert severity == "warning"
-    assert told == "no worker is alive; start one: celery -A team worker"
+    assert told == "no worker is alive; start one: celery -A no_module worker"
 
 
 @contextmanager

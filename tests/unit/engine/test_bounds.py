@@ -90,7 +90,7 @@ def least(moments: Iterator[Counter[str]]) -> Counter[str]:
 def test_a_process_that_works_through_ever_new_runs_does_not_grow() -> None:
     gc.collect()
     gc.freeze()
-    world, runs = World(workers=1), 24
+    world, runs = World(workers=1), 12
     try:
         first, second, third = (least(counted(world, range(at, at + runs))) for at in (1, 101, 201))
     finally:
