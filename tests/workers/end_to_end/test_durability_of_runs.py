@@ -127,6 +127,7 @@ def test_what_was_terminated_is_executed_again(tmp_path: Path) -> None:
     run = hardships.held.submit(folder=str(tmp_path), x=1)
     eventually(lambda: traces(tmp_path))
     run.cancel("now", terminate=True)
+    eventually(lambda: not node(run, "held").running)
     go(tmp_path)
     assert run.resume().result(SECONDS) == 1
     assert traces(tmp_path) == ["1", "1"]
