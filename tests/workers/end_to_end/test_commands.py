@@ -22,6 +22,7 @@ def test_queues_and_processes_are_announced_as_they_are_now(tmp_path: Path, hard
     eventually(lambda: word()[1:] == (["solo", "further"], 3))
     run = hardships.tell.options(queue="further").submit(folder=str(tmp_path), x=1, word="told")
     assert run.result(SECONDS) == 1
+    eventually(lambda: (control.inspect([name]).active() or {}).get(name) == [])  # a busy process is not taken away
     control.cancel_consumer("further", destination=[name])
     control.pool_shrink(2, destination=[name])
     eventually(lambda: word()[1:] == (["solo"], 1))
