@@ -59,7 +59,7 @@ $(MATRIX:%=test-%): test-%: .venv/dev
 test-tls test-two-servers test-sentinel test-cluster: LEFT_OUT := --ignore-glob='*/test_durability_*' --ignore-glob='*/test_quotas.py'
 # What is about values, classes and scripts of users looks the same from any store; an error that comes at once from one
 # server comes from these after the 40 s in which another could take over.
-test-sentinel test-cluster: LEFT_OUT += $(foreach each,by_value models values_as_they_are classes_of_scripts changes logs,\
+test-sentinel test-cluster: LEFT_OUT += $(foreach each,beside by_value models values_as_they_are classes_of_scripts changes logs,\
 	--ignore-glob='*/test_$(each).py') \
 	--deselect tests/workers/end_to_end/test_outages.py::test_a_store_that_takes_no_writes_for_a_while_is_waited_for
 

@@ -26,12 +26,14 @@ def strict(request: pytest.FixtureRequest, at: Site, monkeypatch: pytest.MonkeyP
     worker = at.hire(request.param, *options, app="strict_team", env=env)
     import strict_team  # noqa: F401  # it becomes the default
 
-    worker.await_ready()
-    yield request.param
-    worker.process.stop()
-    set_default(at.client)
-    for name in ("strict_team", "strict_tasks"):
-        sys.modules.pop(name, None)
+    try:
+        worker.await_ready()
+        yield request.param
+    finally:
+        worker.process.stop()
+        set_default(at.client)
+        for name in ("strict_team", "strict_tasks"):
+            sys.modules.pop(name, None)
 
 
 def test_no_setting_that_is_meant_for_a_teams_tasks_keeps_a_run_from_its_result(strict: str, at: Site) -> None:

@@ -47,12 +47,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "elderly": {
         "task_protocol": 1,
         "task_compression": "gzip",
-        "task_default_exchange": "team",
+        "task_default_exchange": "elders",
         "task_default_exchange_type": "topic",
-        "task_default_routing_key": "team.all",
+        "task_default_routing_key": "elders.all",
         "task_default_delivery_mode": "transient",
         "task_queues": [
-            Queue("elderly", Exchange("team", type="topic"), routing_key="team.#"),
+            Queue("elderly", Exchange("elders", type="topic"), routing_key="elders.#"),
             Queue("elderly_gpu", Exchange("gpu"), routing_key="gpu"),
         ],
         "task_create_missing_queues": False,
