@@ -20,7 +20,7 @@ import click
 
 import dagcelery
 from dagcelery import client, draw
-from dagcelery.cli import export, metrics, page, runs, show, workers
+from dagcelery.cli import export, page, runs, scraping, show, workers
 from dagcelery.cli.runs import as_json, canvas_lines, run_to_its_end, running, to_json
 from dagcelery.cli.targets import (
     Target,
@@ -460,7 +460,7 @@ dag.add_command(workers.dev)
 
 dag.add_command(page.ui)
 
-dag.add_command(metrics.metrics)
+dag.add_command(scraping.metrics)
 
 dag.add_command(config)
 

@@ -18,9 +18,9 @@ from dagcelery.doctor.context import CheckContext, Finding, Severity
 from dagcelery.errors import DagceleryError, NotSent, UnknownKey
 from dagcelery.hooks.smtp import MailServer, NotDelivered, greet
 from dagcelery.store.records import TERMINAL
-from dagcelery.worker.addresses import has_user, is_cluster, is_redis
 from dagcelery.worker.app import COMMAND, AppContext
 from dagcelery.worker.messages import UNSENT, can_send_to, ignored, serializer_of
+from dagcelery.worker.server_urls import has_user, is_cluster, is_redis
 
 SHORTEST_KEY: Final = 16
 

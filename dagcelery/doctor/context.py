@@ -17,9 +17,9 @@ from dagcelery.settings import Settings
 from dagcelery.store.redis import Inspection
 from dagcelery.store.redis_clients import masters_of
 from dagcelery.text import masked
-from dagcelery.worker.addresses import celerys, for_redis, is_redis, secured
 from dagcelery.worker.app import COMMAND, OUR_APP, AppContext
 from dagcelery.worker.sender import sending_errors
+from dagcelery.worker.server_urls import celerys, for_redis, is_redis, secured
 
 if TYPE_CHECKING:
     from celery import Celery

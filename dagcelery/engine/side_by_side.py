@@ -32,7 +32,7 @@ others only, and none if this is the only process."""
 _NONE = Response(("none",), "running")
 
 
-class Loop(Protocol):
+class Claiming(Protocol):
     """What is needed of a worker's loop."""
 
     _run: str
@@ -50,7 +50,7 @@ class Loop(Protocol):
 class SideBySide:
     """What a worker's loop does with claims that are awaited, until nothing is any more."""
 
-    def __init__(self, loop: Loop, engine: RunControl, durations: Durations) -> None:
+    def __init__(self, loop: Claiming, engine: RunControl, durations: Durations) -> None:
         self._loop = loop
         self._engine = engine
         self._durations = durations

@@ -29,7 +29,7 @@ from dagcelery.store.records import TERMINAL
 from dagcelery.store.redis_clients import (
     PASSING,
     Address,
-    Patience,
+    FailOverPatience,
     async_client_of,
     client_of,
     connection_of,
@@ -72,7 +72,7 @@ class RedisServer:
         if url.startswith("unix"):
             del timeouts["socket_connect_timeout"], timeouts["socket_keepalive"]
         self._options = {"retry": retry()} | timeouts | options
-        self._patience = Patience(url)
+        self._patience = FailOverPatience(url)
         self.client: Any = client_of(url, self._patience, **self._options)
         self._scripts = ClusterScripts(self.client) if is_cluster(self.client) else Scripts(self.client)
         # A blocking read lasts longer than the socket timeout that suits all other calls.

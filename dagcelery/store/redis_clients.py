@@ -51,7 +51,7 @@ def retry() -> Retry:
     return Retry(ExponentialBackoff(cap=0.5, base=0.02), 3)
 
 
-class Patience:
+class FailOverPatience:
     """How long calls wait until one server has taken over from another, as long as that takes with the usual settings:
     a Sentinel calls a master dead after 30 s, nodes of a cluster after 15 s. A server that is alone is not waited for,
     and neither is one that has never answered: its address may be wrong.
@@ -133,7 +133,7 @@ def _parse(url: str) -> dict[str, Any]:
     return dict(parse(url))
 
 
-def client_of(url: str, patience: Patience | None = None, **options: Any) -> Any:
+def client_of(url: str, patience: FailOverPatience | None = None, **options: Any) -> Any:
     """Return a client, which connects when it is used, and may be patient with servers that stand in for each other.
 
     Raises InvalidSetting where the URL says what redis-py cannot read.
@@ -195,7 +195,7 @@ class _Client(redis.Redis):
     """A client of redis-py that raises our errors: all commands pass through `execute_command` or a pipeline."""
 
     shown_url = ""
-    patience: Patience | None = None
+    patience: FailOverPatience | None = None
 
     def execute_command(self, *arguments: Any, **options: Any) -> Any:
         if self.patience is not None:
@@ -214,7 +214,7 @@ class _Client(redis.Redis):
 
 class _Pipeline(redis.client.Pipeline):
     shown_url = ""
-    patience: Patience | None = None
+    patience: FailOverPatience | None = None
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         asked = list(self.command_stack)
@@ -277,7 +277,7 @@ def is_cluster(client: Any) -> bool:
     return isinstance(client, _LateCluster)
 
 
-def _cluster_of(address: Address, shown_url: str, patience: Patience | None, options: Mapping[str, Any]) -> Any:
+def _cluster_of(address: Address, shown_url: str, patience: FailOverPatience | None, options: Mapping[str, Any]) -> Any:
     class Cluster(RedisCluster):
         """Raises our errors; its pipelines are those that the adapters need."""
 

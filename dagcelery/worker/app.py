@@ -40,7 +40,10 @@ from dagcelery.store.redis import store_on_redis
 from dagcelery.telemetry.metrics import Counters, Counting, flush_all
 from dagcelery.text import shown
 from dagcelery.worker import sender
-from dagcelery.worker.addresses import (
+from dagcelery.worker.messages import LINK, WORK, Message, check_queues
+from dagcelery.worker.process import CeleryProcess
+from dagcelery.worker.sender import sending_errors
+from dagcelery.worker.server_urls import (
     celerys,
     for_celery,
     for_redis,
@@ -49,9 +52,6 @@ from dagcelery.worker.addresses import (
     tls_options,
     transport_options,
 )
-from dagcelery.worker.messages import LINK, WORK, Message, check_queues
-from dagcelery.worker.process import CeleryProcess
-from dagcelery.worker.sender import sending_errors
 from dagcelery.worker.signals import Announcer, report_run, shape_logs
 
 log = quiet_logger(__name__)

@@ -82,7 +82,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "watchfiles": {"cli/workers"},
     "starlette": {"web"},
     "uvicorn": {"cli/page"},
-    "prometheus_client": {"telemetry/exposition", "cli/metrics"},
+    "prometheus_client": {"telemetry/exposition", "cli/scraping"},
     "flower": {"web/behind_flower"},
     "tornado": {"web/behind_flower"},
     "opentelemetry": {"telemetry/tracing"},

@@ -10,7 +10,7 @@ import pytest
 from dagcelery.client.status import NodeStatus
 from dagcelery.engine.durations import Durations
 from dagcelery.store.records import RunState
-from dagcelery.worker.addresses import for_celery, for_redis, is_redis, secured
+from dagcelery.worker.server_urls import for_celery, for_redis, is_redis, secured
 
 
 # -- durations ------------------------------------------------------------------------------------

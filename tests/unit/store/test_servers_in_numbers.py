@@ -19,10 +19,10 @@ from dagcelery.errors import InvalidSetting, NotConfigured, StoreFull, StoreRefu
 from dagcelery.settings import Settings
 from dagcelery.store import redis_clients
 from dagcelery.store.keys import Keys
-from dagcelery.store.redis_clients import Address, Patience, _ClusterPipeline, _fullness, client_of
+from dagcelery.store.redis_clients import Address, FailOverPatience, _ClusterPipeline, _fullness, client_of
 from dagcelery.store.redis_errors import meaning
-from dagcelery.worker.addresses import celerys, for_celery, for_redis, tls_options, transport_options
 from dagcelery.worker.app import make_app, settings_of
+from dagcelery.worker.server_urls import celerys, for_celery, for_redis, tls_options, transport_options
 
 SENTINELS = "redis+sentinel://:p%40@a:1,b:2/dags/3?sentinel_password=s"
 CLUSTER = "rediss+cluster://:pw@a:1,b/?ssl_ca_certs=/ca.pem"
@@ -185,10 +185,10 @@ def test_a_sentinel_that_is_away_is_asked_once_before_the_next_one() -> None:
 
 # -- patience -------------------------------------------------------------------------------------
 @pytest.fixture
-def patience(monkeypatch: pytest.MonkeyPatch) -> Patience:
+def patience(monkeypatch: pytest.MonkeyPatch) -> FailOverPatience:
     """That of a store behind Sentinels, for which no time passes."""
     monkeypatch.setattr(redis_clients, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda _: None))
-    return Patience(SENTINELS)
+    return FailOverPatience(SENTINELS)
 
 
 def raising(*errors: Exception) -> Any:
@@ -203,18 +203,18 @@ def raising(*errors: Exception) -> Any:
     return call
 
 
-def test_a_server_that_takes_over_is_waited_for(patience: Patience) -> None:
+def test_a_server_that_takes_over_is_waited_for(patience: FailOverPatience) -> None:
     assert patience.through(raising()) == "answer"
     assert patience.through(raising(StoreUnavailable("down"), StoreUnavailable("down"))) == "answer"
 
 
-def test_what_has_never_answered_or_refuses_or_is_alone_is_not_waited_for(patience: Patience) -> None:
+def test_what_has_never_answered_or_refuses_or_is_alone_is_not_waited_for(patience: FailOverPatience) -> None:
     with pytest.raises(StoreUnavailable):
         patience.through(raising(StoreUnavailable("down")))
     patience.through(raising())
     with pytest.raises(StoreFull):
         patience.through(raising(StoreFull("full")))
-    alone = Patience("redis://a")
+    alone = FailOverPatience("redis://a")
     alone.through(raising())
     with pytest.raises(StoreUnavailable):
         alone.through(raising(StoreUnavailable("down")))

@@ -14,7 +14,7 @@ from pathlib import Path
 from dagcelery.local import Cluster, Process, cluster
 from dagcelery.store.keys import Keys
 from dagcelery.store.wire import event
-from dagcelery.worker.addresses import for_celery, is_cluster, is_redis, transport_options
+from dagcelery.worker.server_urls import for_celery, is_cluster, is_redis, transport_options
 
 from .several_servers import store_client
 from .surroundings import CHOSEN, SURROUNDINGS

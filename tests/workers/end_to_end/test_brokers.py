@@ -21,7 +21,7 @@ from dagcelery.doctor import CheckContext, run_checks
 from dagcelery.doctor.checks import check_alarm
 from dagcelery.errors import BrokerUnavailable, StoreUnavailable
 from dagcelery.settings import Settings
-from dagcelery.worker.addresses import for_redis, is_redis
+from dagcelery.worker.server_urls import for_redis, is_redis
 
 from .several_servers import store_client
 from .site import Site
