@@ -190,8 +190,7 @@ class FunctionNotAllowed(_OfFacts, NotConfigured):
 class NodeFailed(_OfFacts):
     """A node of a run raised an exception; ``address`` says which, ``traceback`` is the remote one as text.
 
-    The class of the exception is never imported: ``type_name`` is its qualified name. In process the exception itself
-    is ``__cause__``.
+    Its class is never imported: ``type_name`` is its qualified name. In process ``__cause__`` is the exception itself.
     """
 
     address: str

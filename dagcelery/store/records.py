@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 
 ROOT = "0"
 START, CLOSE, HOOK = -1, -2, -3
-"""Steps that are in no plan: START makes a scope's first steps ready, CLOSE hands its outputs to the parent. HOOK is
-claimed after the end of a run that has something to be called then."""
+"""Steps of no plan: START makes a scope's first steps ready, CLOSE hands its outputs up, HOOK comes after a run's end."""
 
 TERMINAL = frozenset({"done", "failed", "cancelled", "timed_out"})
 """States of a run that is over."""
