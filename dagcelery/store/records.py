@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 ROOT = "0"
 START, CLOSE, HOOK = -1, -2, -3
-"""Steps of no plan: START readies a scope's first steps, CLOSE hands its outputs up, HOOK comes after the end of a run."""
+"""Steps of no plan: START readies a scope's first steps, CLOSE hands its outputs up, HOOK comes after a run."""
 
 TERMINAL = frozenset({"done", "failed", "cancelled", "timed_out"})
 """States of a run that is over."""
